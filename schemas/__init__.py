@@ -1,0 +1,1 @@
+"""What things are: recipes, requests, outcomes, table layouts and errors. Imports nothing else of ours."""

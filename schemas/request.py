@@ -1,0 +1,61 @@
+"""What goes into an engine and what comes out."""
+
+from pydantic import Field
+
+from forgetless.schemas.base import Frozen
+
+
+class Message(Frozen):
+    """One turn of a conversation."""
+
+    role: str
+    """system, user or assistant"""
+    content: str
+    """The turn's text, without the template's markers."""
+
+
+class Sampling(Frozen):
+    """How tokens are drawn."""
+
+    temperature: float = Field(1.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus: the smallest set of tokens with at least this probability."""
+    top_k: int = Field(0, ge=0)
+    """Only the k most probable tokens; 0 is all."""
+    max_tokens: int = Field(256, ge=1)
+    """Longest continuation, in tokens."""
+
+
+class Request(Frozen):
+    """One continuation asked of an engine."""
+
+    id: str
+    """Unique among the requests in flight."""
+    prompt_ids: list[int]
+    """Token ids of the prefix; never text, so that no tokenizer adds a second BOS."""
+    sampling: Sampling
+    """How to draw."""
+    seed: int
+    """Seed of this request alone, 63 bits."""
+    stop_ids: list[int] = Field(default_factory=list)
+    """Tokens that end the continuation; the one met is kept as its last id."""
+    stop_texts: list[str] = Field(default_factory=list)
+    """Texts that end the continuation, for templates whose turn ends are no single token."""
+
+
+class Result(Frozen):
+    """A request that ended."""
+
+    id: str
+    """The request's id."""
+    prompt_ids: list[int]
+    """The prefix as the engine saw it."""
+    token_ids: list[int]
+    """Sampled ids, a stop token included."""
+    logprobs: list[float]
+    """Natural log-prob of each sampled id at temperature 1, before top-p and top-k."""
+    finish_reason: str
+    """stop, length, or error"""
+    error: str | None = None
+    """Why the engine could not answer, with finish_reason error."""

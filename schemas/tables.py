@@ -1,0 +1,63 @@
+"""Arrow layouts of the tables beside `outcomes`."""
+
+import pyarrow as pa
+
+from forgetless.schemas.outcome import OUTCOMES
+
+FORMAT = 1
+"""Version of the store's layout; a store of a higher one is refused."""
+
+HARD_PERPLEXITY = 2.5
+"""A token is hard where its perplexity exceeds this: the STM paper's threshold for Llama-3-8B."""
+
+TOKEN_STATS = pa.schema(
+    [
+        ("id", pa.string()), ("scorer", pa.string()), ("model", pa.string()), ("tokenizer", pa.string()),
+        ("dtype", pa.string()), ("engine", pa.string()), ("run_id", pa.string()),
+        ("logprob", pa.list_(pa.float32())), ("entropy", pa.list_(pa.float32())), ("rank", pa.list_(pa.int32())),
+        ("topk_ids", pa.list_(pa.list_(pa.int32()))), ("topk_logprobs", pa.list_(pa.list_(pa.float32()))),
+        ("tail_mass", pa.list_(pa.float32())),
+        ("target_tokens", pa.int32()), ("sum_logprob", pa.float64()), ("min_logprob", pa.float64()),
+        ("perplexity", pa.float64()), ("hard_tokens", pa.int32()),
+        ("created", pa.timestamp("us", tz="UTC")),
+    ]
+)  # fmt: skip
+"""One row per record and scorer. Lists are aligned with the record's token_ids; position 0 is null.
+Scalars are over target tokens: natural log-probs, perplexity = exp(-mean), hard = perplexity > 2.5."""
+
+RUNS = pa.schema(
+    [
+        ("run_id", pa.string()), ("verb", pa.string()), ("event", pa.string()),
+        ("recipe", pa.string()), ("steps", pa.string()), ("versions", pa.string()),
+        ("summary", pa.string()), ("created", pa.timestamp("us", tz="UTC")),
+    ]
+)  # fmt: skip
+"""Events of runs (started, done, interrupted, failed). `recipe`, `versions`, `summary` are JSON;
+`steps` is JSON, from a step's digest to the configuration that the digest stands for."""
+
+EVALS = pa.schema(
+    [
+        ("run_id", pa.string()), ("name", pa.string()), ("phase", pa.string()), ("model", pa.string()),
+        ("checkpoint", pa.string()), ("task", pa.string()), ("role", pa.string()), ("metric", pa.string()),
+        ("value", pa.float64()), ("count", pa.int64()), ("seed", pa.int64()), ("snapshot", pa.int64()),
+        ("recipe", pa.string()), ("created", pa.timestamp("us", tz="UTC")),
+    ]
+)  # fmt: skip
+"""One row per measured figure. phase: before, after. role: target, retained. metric: accuracy in 0..1 or
+cross_entropy in nats per token. recipe: digest of the training recipe."""
+
+SNAPSHOTS = pa.schema(
+    [
+        ("snapshot", pa.int64()), ("run_id", pa.string()), ("versions", pa.string()),
+        ("created", pa.timestamp("us", tz="UTC")),
+    ]
+)  # fmt: skip
+"""A name for a state of the store; `versions` is JSON, from table to Delta version."""
+
+VOCAB = pa.schema([("tokenizer", pa.string()), ("token_id", pa.int32()), ("piece", pa.string())])
+"""The text piece of every token id, one row per tokenizer and id."""
+
+TABLES = {
+    "outcomes": OUTCOMES, "token_stats": TOKEN_STATS, "vocab": VOCAB, "runs": RUNS, "evals": EVALS,
+    "snapshots": SNAPSHOTS,
+}  # fmt: skip
