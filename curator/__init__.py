@@ -1,0 +1,1 @@
+"""The engine room: engines, chat templates, scoring, filters, verifiers and the store."""

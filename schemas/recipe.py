@@ -3,10 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from forgetless.schemas.base import Frozen
 from forgetless.schemas.request import Sampling
+
+
+def _from_recipe(path: Path, info: ValidationInfo) -> Path:
+    """Paths in a recipe are relative to the folder it lies in, which loading passes as context."""
+    base = (info.context or {}).get("base")
+    return path if base is None else base / path.expanduser()
+
+
+RecipePath = Annotated[Path, AfterValidator(_from_recipe)]
 
 
 class Model(Frozen):
@@ -18,10 +27,16 @@ class Model(Frozen):
     """Branch, tag or commit of a hub id."""
     start_token: str | None = None
     """What a text starts with where the tokenizer has no BOS (Qwen: `<|endoftext|>`)."""
-    chat_template: Path | None = None
+    chat_template: RecipePath | None = None
     """Jinja file to use instead of the tokenizer's own template."""
     trust_remote_code: bool = False
     """Execute code shipped with the model. Off: such models are refused."""
+
+    @field_validator("path")
+    @classmethod
+    def _local_first(cls, path: str, info: ValidationInfo) -> str:
+        local = _from_recipe(Path(path), info)
+        return str(local) if local.exists() or path.startswith((".", "/", "~")) else path
 
 
 class Engine(Frozen):
@@ -95,7 +110,7 @@ class Steering(Frozen):
 class Questions(Frozen):
     """Prepared questions, whose answers alone are generated."""
 
-    path: Path
+    path: RecipePath
     """JSONL, JSON, CSV or Parquet file, or a Hugging Face dataset folder."""
     column: str | None = None
     """Column with the question; guessed from instruction, question, prompt, text if not given."""
@@ -131,7 +146,7 @@ class Import(Step):
     """Existing data as records."""
 
     pipeline: Literal["import"]
-    path: Path
+    path: RecipePath
     """JSONL, JSON, CSV or Parquet file, or a Hugging Face dataset folder."""
     kind: Literal["ground_truth", "replay"] = "ground_truth"
     """ground_truth: what a task wants to hear. replay: real data of earlier training."""
@@ -208,7 +223,7 @@ class Task(Frozen):
 
     name: str
     """Name in the table."""
-    path: Path
+    path: RecipePath
     """JSONL with `prompt` and `reference`."""
     role: Literal["target", "retained"] = "retained"
     """target: what is being learned. retained: what must not be lost."""
@@ -232,7 +247,7 @@ class HeldOut(Frozen):
 class Training(Frozen):
     """Fine-tuning that remembers, and its measurement."""
 
-    output: Path
+    output: RecipePath
     """Folder for the checkpoint and its report."""
     name: str = ""
     """Name in the evals table; the output folder's name if not given."""
@@ -285,7 +300,7 @@ class Recipe(Frozen):
 
     name: str = "forgetless"
     """Name in the store and on the dataset card."""
-    store: Path
+    store: RecipePath
     """Folder of the store; made if not there."""
     model: Model
     """The base model."""

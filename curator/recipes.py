@@ -1,0 +1,123 @@
+"""Reading a recipe: YAML and `--set` in, a validated `Recipe` or one clear error out."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from forgetless.schemas.errors import RecipeError
+from forgetless.schemas.recipe import Recipe
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in the YAML file `path`, with `a.b=value` overrides (values are YAML) put on top.
+
+    Relative paths inside are taken from the recipe's folder. A list item is named by its position or,
+    for steps and tasks, by its name: `steps.bos.count=600`.
+
+    Raises:
+        RecipeError: naming each wrong key with its path and the nearest valid name.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RecipeError(f"recipe {str(path)!r} cannot be read: {error.strerror}", "check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"recipe {str(path)!r} is not a mapping", "begin with `store:` and `model:`")
+    for override in overrides:
+        _override(data, override)
+    return parse_recipe(data, base=path.resolve().parent)
+
+
+def parse_recipe(data: dict[str, Any], base: Path) -> Recipe:
+    """Validate plain data as a recipe; relative paths are taken from `base`."""
+    try:
+        return Recipe.model_validate(data, context={"base": base})
+    except ValidationError as error:
+        problems = [_describe(e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise RecipeError(f"recipe: {'; '.join(problems[:3])}{more}", "nothing was run; correct it") from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {override!r} has no value", "write --set a.b=value")
+    *parents, last = key.split(".")
+    place: Any = data
+    for name in parents:
+        if isinstance(place, list):
+            place = place[_position(place, name, key)]
+        else:
+            if place.get(name) is None:
+                place[name] = {}
+            place = place[name]
+        if not isinstance(place, dict | list):
+            raise RecipeError(f"--set {key!r}: {name!r} is a value, not a group of keys")
+    parsed = yaml.safe_load(value)
+    if isinstance(place, list):
+        place[_position(place, last, key)] = parsed
+    else:
+        place[last] = parsed
+
+
+def _position(items: list[Any], name: str, key: str) -> int:
+    names = [str(i.get("name") or i.get("pipeline")) if isinstance(i, dict) else "" for i in items]
+    if name in names:
+        return names.index(name)
+    if name.isdigit() and int(name) < len(items):
+        return int(name)
+    raise RecipeError(f"--set {key!r}: no item {name!r}", f"there are {', '.join(names) or 'none'}")
+
+
+def _describe(loc: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
+    path, known = _walk(loc)
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.4)
+        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        return f"unknown key {path!r}, {advice}"
+    if kind == "missing":
+        return f"{path!r} is missing"
+    if kind == "union_tag_not_found":
+        return f"{path!r} needs `pipeline`"
+    if isinstance(given, str | int | float | bool):
+        return f"{path!r} is {given!r}: {message}"
+    return f"{path!r}: {message}"
+
+
+def _walk(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """The key's path as a user writes it, and the valid names where it stands."""
+    models: list[type[BaseModel]] = [Recipe]
+    known: list[str] = []
+    path = ""
+    for part in loc:
+        tagged = [m for m in models if part in _tags(m)]
+        if tagged:  # pydantic puts the union's tag into the location; users do not write it
+            models = tagged
+            continue
+        known = list(dict.fromkeys(name for m in models for name in m.model_fields))
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{part}" if path else part
+            models = [
+                n for m in models if part in m.model_fields for n in _nested(m.model_fields[part].annotation)
+            ]
+    return path, known
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    field = model.model_fields.get("pipeline")
+    return get_args(field.annotation) if field else ()
+
+
+def _nested(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _nested(inner)

@@ -1,0 +1,142 @@
+"""One Delta table: parts named by their checksum, one transaction each, on disk before it is acknowledged."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, create_table_with_add_actions
+
+from forgetless.schemas.errors import DiskFullError, StoreError
+
+ROW_GROUP = 1000
+
+
+class Table:
+    """A Delta table of a fixed Arrow layout at `path`."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.schema = path, schema
+
+    def create(self) -> None:
+        """Make the table with one empty part, so that a reader always has a file with the layout."""
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            action = self._write_part(self.schema.empty_table())
+            create_table_with_add_actions(str(self.path), self.schema, [action], mode="ignore")
+            self._sync_log()
+
+    def append(self, rows: pa.Table) -> int:
+        """Commit `rows` as one part in one transaction; returns the table's new version.
+
+        Parts are content-addressed: writing equal rows twice names the same file, and the name is the
+        checksum that `verify` holds against the bytes.
+        """
+        with disk_errors(self.path):
+            action = self._write_part(rows.select(self.schema.names).cast(self.schema))
+            table = DeltaTable(self.path, skip_stats=True)
+            table.create_write_transaction([action], "append", self.schema)
+            self._sync_log()
+            table.update_incremental()
+            return int(table.version())
+
+    def version(self) -> int:
+        """The newest committed version."""
+        return int(self._open(None).version())
+
+    def files(self, version: int | None = None) -> list[str]:
+        """Absolute paths of the committed parts at `version` (the newest if None), in commit order."""
+        uris = self._open(version).file_uris()
+        return [uri.removeprefix("file://") for uri in uris]
+
+    def read(self) -> pa.Table:
+        """All rows; for the small tables."""
+        return pa.concat_tables(pq.read_table(part, partitioning=None) for part in self.files())
+
+    def _open(self, version: int | None) -> DeltaTable:
+        try:
+            return DeltaTable(self.path, version=version, skip_stats=True)
+        except DeltaError as error:
+            raise StoreError(f"table {str(self.path)!r} cannot be opened: {_one_line(error)}") from None
+
+    def _write_part(self, rows: pa.Table) -> AddAction:
+        sink = pa.BufferOutputStream()
+        # Floats hardly repeat: splitting their bytes beats a dictionary; ids and names are the reverse.
+        leaves = [_leaf(field) for field in rows.schema]
+        floats = [path for path, kind in leaves if pa.types.is_floating(kind)]
+        pq.write_table(
+            rows, sink, compression="zstd", row_group_size=ROW_GROUP, use_byte_stream_split=floats,
+            use_dictionary=[path for path, kind in leaves if not pa.types.is_floating(kind)],
+        )  # fmt: skip
+        data = sink.getvalue()
+        name = f"{hashlib.blake2b(data, digest_size=16).hexdigest()}.parquet"
+        temporary = self.path / f".{name}.{os.getpid()}"
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.rename(self.path / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(self.path)
+        stats = json.dumps({"numRecords": rows.num_rows})
+        return AddAction(name, len(data), {}, int(time.time() * 1000), True, stats)
+
+    def _sync_log(self) -> None:
+        """deltalake never calls fsync; without it a commit survives a kill but not a power loss."""
+        newest = max((self.path / "_delta_log").glob("*.json"))
+        _sync(newest)
+        _sync(newest.parent)
+
+
+def checksum(part: Path) -> str:
+    """What a part's name must be: 128-bit BLAKE2b of its bytes."""
+    content = hashlib.blake2b(digest_size=16)
+    with part.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            content.update(block)
+    return content.hexdigest()
+
+
+def _leaf(field: pa.Field) -> tuple[str, Any]:
+    path, kind = field.name, field.type
+    while pa.types.is_list(kind):
+        path, kind = f"{path}.list.element", kind.value_type
+    return path, kind
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn "no space" from Python, Arrow or deltalake into DiskFullError."""
+    try:
+        yield
+    except (OSError, DeltaError) as error:
+        full = getattr(error, "errno", None) in (ENOSPC, EDQUOT) or "No space left" in str(error)
+        if full:
+            raise DiskFullError(
+                f"no space left on the disk of {str(path)!r}; everything committed is kept",
+                "free some space and run the same command again",
+            ) from None
+        raise StoreError(f"{str(path)!r} cannot be written: {_one_line(error)}") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

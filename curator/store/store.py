@@ -1,0 +1,129 @@
+"""The store: a folder of Delta tables, opened, locked, appended to, snapshotted and queried."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from forgetless.curator.store.delta import Table, disk_errors
+from forgetless.curator.store.views import init_statements
+from forgetless.schemas.base import Frozen
+from forgetless.schemas.errors import StoreError, UsageError
+from forgetless.schemas.tables import FORMAT, TABLES
+
+MANIFEST = "forgetless.json"
+
+
+class Store:
+    """Tables of `forgetless.schemas.tables` under one folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tables = {name: Table(path / name, schema) for name, schema in TABLES.items()}
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """The store at `path`.
+
+        Raises:
+            StoreError: there is none, or a newer program made it.
+        """
+        manifest = path / MANIFEST
+        if not manifest.is_file():
+            raise StoreError(f"{str(path)!r} is no store", "`forgetless build RECIPE` makes one")
+        try:
+            made = int(json.loads(manifest.read_text())["format"])
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{str(manifest)!r} is damaged", f'restore it: {{"format": {FORMAT}}}') from None
+        if made > FORMAT:
+            raise StoreError(
+                f"store {str(path)!r} has format {made}; this program reads up to {FORMAT}",
+                "upgrade: pip install --upgrade forgetless",
+            )
+        return cls(path)
+
+    @classmethod
+    def create(cls, path: Path) -> "Store":
+        """The store at `path`, made if there is none; the manifest comes last and says "complete"."""
+        if (path / MANIFEST).is_file():
+            return cls.open(path)
+        if path.is_file() or (path.is_dir() and any(p.name not in (*TABLES, ".lock") for p in path.iterdir())):
+            raise StoreError(f"{str(path)!r} is neither a store nor an empty folder", "choose another `store`")
+        store = cls(path)
+        for table in store.tables.values():
+            table.create()
+        with disk_errors(path):
+            (path / f"{MANIFEST}.new").write_text(json.dumps({"format": FORMAT}) + "\n")
+            (path / f"{MANIFEST}.new").rename(path / MANIFEST)
+        return store
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one process that writes; the lock dies with its process. StoreError if another has it."""
+        with disk_errors(self.path):
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise StoreError(
+                f"store {str(self.path)!r} is being written by another process", "wait for it, or stop it"
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def append(self, table: str, rows: pa.Table | Sequence[dict[str, Any] | Frozen]) -> None:
+        """Commit rows to a table: one Parquet part, one transaction."""
+        if not isinstance(rows, pa.Table):
+            plain = [row.model_dump() if isinstance(row, Frozen) else row for row in rows]
+            rows = pa.Table.from_pylist(plain, schema=TABLES[table])
+        if rows.num_rows:
+            self.tables[table].append(rows)
+
+    def take_snapshot(self, run_id: str) -> int:
+        """Name the present state of every table; written last in a run. The newest number is returned."""
+        number = (self.newest_snapshot() or 0) + 1
+        versions = {name: table.version() for name, table in self.tables.items() if name != "snapshots"}
+        row = {"snapshot": number, "run_id": run_id, "versions": json.dumps(versions), "created": datetime.now(UTC)}
+        self.append("snapshots", [row])
+        return number
+
+    def newest_snapshot(self) -> int | None:
+        """The highest snapshot number, or None."""
+        return max(self.tables["snapshots"].read()["snapshot"].to_pylist(), default=None)
+
+    def files(self, snapshot: int | None = None) -> dict[str, list[str]]:
+        """Table → committed parts, at a snapshot or now."""
+        versions: dict[str, int] = {}
+        if snapshot is not None:
+            rows = self.tables["snapshots"].read().to_pylist()
+            found = [row for row in rows if row["snapshot"] == snapshot]
+            if not found:
+                raise UsageError(f"there is no snapshot {snapshot}", f"the newest is {self.newest_snapshot()}")
+            versions = json.loads(found[0]["versions"])
+        return {name: table.files(versions.get(name)) for name, table in self.tables.items()}
+
+    def connect(self, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
+        """An in-memory DuckDB connection with the views over the committed files."""
+        connection = duckdb.connect()
+        for statement in init_statements(self.files(snapshot)):
+            connection.execute(statement)
+        return connection
+
+    def query(self, sql: str, snapshot: int | None = None) -> pa.Table:
+        """Rows of one SQL query, at a snapshot or now. UsageError with DuckDB's own words if it is wrong."""
+        with self.connect(snapshot) as connection:
+            try:
+                return connection.execute(sql).to_arrow_table()
+            except duckdb.Error as error:
+                message = " ".join(str(error).split("\n\n")[0].split())
+                raise UsageError(f"SQL: {message}", "`forgetless sql STORE --init` lists the views") from None

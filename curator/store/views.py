@@ -1,0 +1,56 @@
+"""The views that people query, as SQL over the committed files."""
+
+from collections.abc import Mapping, Sequence
+
+VIEWS = {
+    "records": """
+        SELECT * FROM outcomes WHERE status = 'accepted'""",
+    "rejects": """
+        SELECT id, step, stage, kind, task, rejection.step AS "filter", rejection.reason AS reason,
+               rejection.score AS score, rejection.threshold AS threshold, text, metadata
+        FROM outcomes WHERE status = 'rejected'""",
+    "survival": """
+        WITH ended AS (
+            SELECT step, digest, stage, coalesce(rejection.step, 'passed') AS ended, count(*) AS rows
+            FROM outcomes GROUP BY ALL)
+        SELECT step, stage, ended, rows, rows / sum(rows) OVER (PARTITION BY step, digest, stage) AS share,
+               digest
+        FROM ended ORDER BY step, digest, stage, ended = 'passed' DESC, rows DESC""",
+    "perplexity": """
+        SELECT r.id, r.kind, r.task, r.step, s.scorer, s.dtype, s.target_tokens, s.perplexity, s.sum_logprob,
+               s.min_logprob, s.hard_tokens, s.hard_tokens / nullif(s.target_tokens, 0) AS hard_share
+        FROM token_stats s JOIN records r USING (id)""",
+    "tokens": """
+        WITH listed AS (
+            SELECT r.id, r.kind, r.task, r.step, r.tokenizer, s.scorer, r.target_spans,
+                   unnest(r.token_ids) AS token_id, unnest(range(len(r.token_ids))) AS position,
+                   unnest(s.logprob) AS logprob, unnest(s.entropy) AS entropy, unnest(s.rank) AS rank,
+                   unnest(r.sampled_logprobs) AS sampled_logprob
+            FROM records r LEFT JOIN token_stats s USING (id))
+        SELECT l.id, l.kind, l.task, l.step, l.scorer, l.position, l.token_id, v.piece,
+               len(list_filter(l.target_spans,
+                   lambda s: l.position >= s.start AND l.position < s."end")) > 0 AS is_target,
+               l.logprob, exp(-l.logprob::DOUBLE) AS perplexity, l.entropy, l.rank, l.sampled_logprob
+        FROM listed l LEFT JOIN vocab v ON v.tokenizer = l.tokenizer AND v.token_id = l.token_id""",
+    "pairs": """
+        SELECT g.id AS ground_truth_id, r.id, r.kind, r.task, g.text AS ground_truth, r.text
+        FROM records r JOIN records g ON r.parent_id = g.id AND g.kind = 'ground_truth'""",
+    "last_runs": """
+        SELECT run_id, arg_max(verb, created) AS verb, arg_max(event, created) AS state,
+               min(created) AS started, max(created) AS last, arg_max(summary, created) AS summary
+        FROM runs GROUP BY run_id ORDER BY started""",
+}
+"""Name → SELECT, in the order they must be made: each reads tables and views above it."""
+
+
+def init_statements(files: Mapping[str, Sequence[str]]) -> list[str]:
+    """CREATE VIEW statements over `files` (table → committed parts) that any DuckDB client can run."""
+    statements = [
+        f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM read_parquet([{', '.join(map(_quote, parts))}])"
+        for table, parts in files.items()
+    ]
+    return statements + [f"CREATE OR REPLACE VIEW {name} AS {' '.join(sql.split())}" for name, sql in VIEWS.items()]
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
