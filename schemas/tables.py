@@ -39,12 +39,14 @@ EVALS = pa.schema(
     [
         ("run_id", pa.string()), ("name", pa.string()), ("phase", pa.string()), ("model", pa.string()),
         ("checkpoint", pa.string()), ("task", pa.string()), ("role", pa.string()), ("metric", pa.string()),
+        ("key", pa.string()),
         ("value", pa.float64()), ("count", pa.int64()), ("seed", pa.int64()), ("snapshot", pa.int64()),
         ("recipe", pa.string()), ("created", pa.timestamp("us", tz="UTC")),
     ]
 )  # fmt: skip
 """One row per measured figure. phase: before, after. role: target, retained. metric: accuracy in 0..1 or
-cross_entropy in nats per token. recipe: digest of the training recipe."""
+cross_entropy in nats per token. key: digest of all that decides the value (model, questions, settings), by
+which a figure is found again instead of measured again. recipe: digest of the training recipe."""
 
 SNAPSHOTS = pa.schema(
     [

@@ -1,0 +1,189 @@
+"""The one place where a record becomes training data, whatever made it."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+import pyarrow as pa
+from forgetless.curator.store import Store
+from forgetless.schemas.errors import UsageError
+from forgetless.schemas.recipe import HeldOut, Replay, Training
+from forgetless.train.example import Example
+from forgetless.train.token_mask import mask_examples, tokens_in_play
+
+
+@dataclass(frozen=True)
+class Base:
+    """What the reader must know of the model that is to be trained."""
+
+    model: str
+    """Fingerprint; scores of another model do not count."""
+    tokenizer: str
+    """Fingerprint; records of another vocabulary are refused."""
+    end_ids: list[int]
+    """Ids that end a turn or a text."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything one run trains on and measures with."""
+
+    snapshot: int | None
+    targets: list[Example]
+    replay: list[Example] = field(default_factory=list)
+    held_out: list[Example] = field(default_factory=list)
+    in_play: int = 0
+    """Target tokens that a mask could have dropped."""
+    masked: int = 0
+    """Target tokens that it dropped."""
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def examples(self) -> list[Example]:
+        """Targets, then replay."""
+        return self.targets + self.replay
+
+
+def read_training(store: Store, training: Training, snapshot: int | None, base: Base) -> TrainingData:
+    """Targets, replay and held-out records of a snapshot, masked as the recipe says.
+
+    Held-out records are never trained on, and no record is both target and replay. Which replay records
+    are taken follows from the seed and their ids.
+
+    Raises:
+        UsageError: no targets, another vocabulary, or a mask without scores.
+    """
+    warnings: list[str] = []
+    held_out = _held_out(store, training.held_out, snapshot, training.max_length)
+    taken = {example.id for example in held_out}
+    targets = read_examples(store, training.targets, snapshot, training.max_length)
+    targets = [example for example in targets if example.id not in taken]
+    short = [example.id for example in targets if not example.target_tokens]
+    if short:
+        warnings.append(f"{len(short)} targets left out: no target token in the first {training.max_length}")
+        targets = [example for example in targets if example.target_tokens]
+    if not targets:
+        raise UsageError(f"`train.targets` finds no record: {training.targets!r}", "correct the query")
+    replay: list[Example] = []
+    if training.replay:
+        taken |= {example.id for example in targets}
+        found = read_examples(store, training.replay.sql, snapshot, training.max_length)
+        pool = [example for example in found if example.id not in taken and example.target_tokens]
+        replay = choose_replay(pool, targets, training.replay, training.seed)
+        warnings += _shortage(replay, targets, training.replay)
+    _check_vocabulary(store, [*targets, *replay, *held_out], snapshot, base)
+    if training.token_mask is None:
+        return TrainingData(snapshot, targets, replay, held_out, warnings=warnings)
+    logprobs = _base_logprobs(store, targets, snapshot, base)
+    masked = mask_examples(targets, logprobs, training.token_mask, base.end_ids)
+    in_play = sum(int(tokens_in_play(example, base.end_ids).sum()) for example in targets)
+    dropped = sum(int((example.is_target & (example.weights == 0)).sum()) for example in masked)
+    return TrainingData(snapshot, masked, replay, held_out, in_play, dropped, warnings)
+
+
+def read_examples(
+    store: Store, sql: str, snapshot: int | None, max_length: int | None = None
+) -> list[Example]:
+    """The records whose ids `sql` gives, in id order, cut to `max_length` tokens."""
+    rows = store.query(
+        "SELECT id, kind, token_ids, target_spans FROM records"
+        f" WHERE id IN (SELECT id FROM ({_bare(sql)})) ORDER BY id",
+        snapshot,
+    )
+    return [
+        Example.of(
+            row["id"],
+            row["kind"],
+            row["token_ids"],
+            [(span["start"], span["end"]) for span in row["target_spans"]],
+            max_length,
+        )
+        for batch in rows.to_batches(max_chunksize=4096)
+        for row in batch.to_pylist()
+    ]
+
+
+def choose_replay(
+    pool: Sequence[Example], targets: Sequence[Example], replay: Replay, seed: int
+) -> list[Example]:
+    """⌈share · n⌉ of the pool, n the targets or their target tokens; all of it where there are fewer.
+
+    Each record has its place in a random order by hash of seed and id: a larger share takes the same
+    records and more.
+    """
+    order = sorted(pool, key=lambda e: hashlib.blake2b(f"{seed}:{e.id}".encode()).digest())
+    if replay.unit == "examples":
+        return order[: wanted_replay(targets, replay)]
+    before = np.cumsum([0, *(example.target_tokens for example in order)])[:-1]
+    return [e for e, n in zip(order, before, strict=True) if n < wanted_replay(targets, replay)]
+
+
+def wanted_replay(targets: Sequence[Example], replay: Replay) -> int:
+    """Examples or target tokens of replay asked for."""
+    n = len(targets) if replay.unit == "examples" else sum(example.target_tokens for example in targets)
+    # 0.05 * 100 is a little more than 5 in floating point: a share must not gain one by rounding.
+    return ceil(round(replay.share * n, 6))
+
+
+def _shortage(replay: Sequence[Example], targets: Sequence[Example], settings: Replay) -> list[str]:
+    count = len(replay) if settings.unit == "examples" else sum(example.target_tokens for example in replay)
+    wanted = wanted_replay(targets, settings)
+    if count >= wanted:
+        return []
+    return [
+        f"replay: {wanted:,} {settings.unit} wanted, {count:,} available beside what is held out; all used"
+    ]
+
+
+def _held_out(store: Store, settings: HeldOut | None, snapshot: int | None, max_length: int) -> list[Example]:
+    if settings is None or not settings.count:
+        return []
+    first = f"SELECT DISTINCT id FROM ({_bare(settings.sql)}) ORDER BY id LIMIT {settings.count}"
+    return [e for e in read_examples(store, first, snapshot, max_length) if e.target_tokens]
+
+
+def _check_vocabulary(store: Store, examples: Sequence[Example], snapshot: int | None, base: Base) -> None:
+    foreign = store.query(f"SELECT id FROM records WHERE tokenizer <> '{base.tokenizer}'", snapshot)
+    wrong = set(foreign["id"].to_pylist()) & {example.id for example in examples}
+    if wrong:
+        raise UsageError(
+            f"{len(wrong)} records were made with another vocabulary than the model's, {min(wrong)!r} first",
+            "leave them out in the recipe's SQL, or train the model that made them",
+        )
+
+
+def _base_logprobs(
+    store: Store, examples: Sequence[Example], snapshot: int | None, base: Base
+) -> list[np.ndarray]:
+    """float64 [T] for each example from the base model's scores; NaN where there is none."""
+    stats = store.query(
+        f"SELECT id, scorer, dtype, logprob FROM token_stats WHERE model = '{base.model}'"
+        " ORDER BY dtype = 'float32' DESC, scorer",
+        snapshot,
+    )
+    best = _widest_scorer(stats, {example.id for example in examples})
+    missing = [example.id for example in examples if example.id not in best]
+    if missing:
+        raise UsageError(
+            f"`train.token_mask` needs the base model's scores, and {len(missing):,} of {len(examples):,}"
+            f" targets have none in this snapshot, {missing[0]!r} first",
+            f"run `forgetless score {store.path}`, or name a newer `train.snapshot`",
+        )
+    return [np.asarray(best[e.id][: len(e)], dtype=np.float64) for e in examples]
+
+
+def _widest_scorer(stats: pa.Table, ids: Collection[str]) -> dict[str, list[float | None]]:
+    """id → log-probs by the one scorer that covers most of `ids`, so that two are never mixed."""
+    by_scorer: dict[str, dict[str, list[float | None]]] = {}
+    for batch in stats.to_batches(max_chunksize=4096):
+        for row in batch.to_pylist():
+            if row["id"] in ids:
+                by_scorer.setdefault(row["scorer"], {})[row["id"]] = row["logprob"]
+    return max(by_scorer.values(), key=len, default={})
+
+
+def _bare(sql: str) -> str:
+    """A query that can stand in brackets."""
+    return sql.strip().rstrip(";") + "\n"  # a comment at its end must not swallow the bracket
