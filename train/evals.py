@@ -1,0 +1,66 @@
+"""Figures in the store's `evals` table: found there, or measured and put there."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from forgetless.curator.models import model_fingerprint
+from forgetless.curator.progress import note
+from forgetless.curator.store import Store
+from forgetless.train.asking import Asking
+from forgetless.train.evaluate import Measure, evaluate
+from forgetless.train.report import Figure
+
+
+@dataclass(frozen=True)
+class Evals:
+    """The evals of one run."""
+
+    store: Store
+    run_id: str
+    name: str
+    recipe: str
+    """Digest of what was asked for."""
+    snapshot: int
+    seed: int
+
+    def figures(
+        self, phase: str, folder: Path, asking: Asking, wanted: list[Measure], trust_remote_code: bool = False
+    ) -> list[Figure]:
+        """The wanted figures of the checkpoint in `folder`; what the store knows is not measured again."""
+        known = self._known(wanted)
+        missing = [measure for measure in wanted if measure.key not in known]
+        if wanted and len(missing) < len(wanted):
+            note(f"{phase}: {len(wanted) - len(missing)} of {len(wanted)} figures are in the store already")
+        if missing:
+            measured = evaluate(folder, asking, missing, f"evaluate {phase}", trust_remote_code)
+            known |= {figure.key: figure for figure in measured}
+        figures = [known[m.key].model_copy(update={"task": m.name, "role": m.role}) for m in wanted]
+        self._record(phase, folder, figures)
+        return figures
+
+    def _known(self, wanted: list[Measure]) -> dict[str, Figure]:
+        keys = ", ".join(f"'{measure.key}'" for measure in wanted) or "''"
+        rows = self.store.query(
+            f"SELECT task, role, metric, value, count, key FROM evals WHERE key IN ({keys})"
+        )
+        return {row["key"]: Figure(**row) for row in rows.to_pylist()}
+
+    def _record(self, phase: str, folder: Path, figures: list[Figure]) -> None:
+        """One row per figure, unless this run, interrupted, put it there before."""
+        there = self.store.query(
+            f"SELECT key FROM evals WHERE run_id = '{self.run_id}' AND phase = '{phase}'"
+        )
+        shared = {
+            "run_id": self.run_id,
+            "name": self.name,
+            "phase": phase,
+            "model": model_fingerprint(folder),
+            "checkpoint": str(folder),
+            "seed": self.seed,
+            "snapshot": self.snapshot,
+            "recipe": self.recipe,
+            "created": datetime.now(UTC),
+        }
+        done = set(there["key"].to_pylist())
+        self.store.append("evals", [shared | f.model_dump() for f in figures if f.key not in done])

@@ -1,0 +1,145 @@
+"""What a training run did and what it cost: plain records, and the table people read."""
+
+from datetime import UTC, datetime
+
+from forgetless.schemas.base import Frozen
+from pydantic import Field
+from rich.table import Table
+
+
+class TrainingPlan(Frozen):
+    """What a run will train on."""
+
+    snapshot: int
+    """Snapshot that is read."""
+    targets: int
+    """Records to learn."""
+    replay: int
+    """Records mixed in."""
+    replay_share: float
+    """Replay per target actually reached, in `replay_unit`."""
+    replay_unit: str
+    """examples or tokens"""
+    held_out: int
+    """Records kept for measuring."""
+    tokens: int
+    """Tokens of one pass, prompts included."""
+    target_tokens: int
+    """Tokens of one pass that may be trained on."""
+    masked_tokens: int
+    """Target tokens left out of the loss."""
+    masked_share: float
+    """Masked tokens among those in play."""
+    rows: int
+    """Packed sequences in all passes."""
+    steps: int
+    """Optimiser steps."""
+    warnings: list[str] = Field(default_factory=list)
+    """What is not as the recipe wanted it."""
+
+
+class Figure(Frozen):
+    """One measured value."""
+
+    task: str
+    role: str
+    metric: str
+    """accuracy in 0..1, or cross_entropy in nats per token"""
+    value: float
+    count: int
+    """Questions, or tokens."""
+    key: str
+    """Digest of all that decides the value."""
+
+
+class Change(Frozen):
+    """A figure before and after."""
+
+    task: str
+    role: str
+    metric: str
+    count: int
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        """After minus before."""
+        return self.after - self.before
+
+
+class TrainingReport(Frozen):
+    """A finished run; written last, so that its existence means the checkpoint is whole."""
+
+    name: str
+    run_id: str
+    recipe: str
+    """Digest of what was asked for."""
+    base: str
+    """Fingerprint of the model before."""
+    model: str
+    """Fingerprint of the checkpoint."""
+    checkpoint: str
+    """Its folder."""
+    plan: TrainingPlan
+    changes: list[Change]
+    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+def changes(before: list[Figure], after: list[Figure]) -> list[Change]:
+    """Pairs of figures, targets first, then what is retained, and the mean of its accuracies."""
+    pairs = [
+        Change(task=b.task, role=b.role, metric=b.metric, count=b.count, before=b.value, after=a.value)
+        for b, a in zip(before, after, strict=True)
+    ]
+    tasks = [c for c in pairs if c.metric == "accuracy"]
+    retained = [c for c in tasks if c.role == "retained"]
+    mean = (
+        [
+            Change(
+                task="mean retained",
+                role="retained",
+                metric="accuracy",
+                count=sum(c.count for c in retained),
+                before=sum(c.before for c in retained) / len(retained),
+                after=sum(c.after for c in retained) / len(retained),
+            )
+        ]
+        if len(retained) > 1
+        else []
+    )
+    targets = [c for c in tasks if c.role == "target"]
+    return targets + retained + mean + [c for c in pairs if c.metric != "accuracy"]
+
+
+def plan_table(plan: TrainingPlan) -> Table:
+    """What `--dry-run` prints."""
+    out = Table(title="training plan", show_header=False)
+    rows = [
+        ("snapshot", f"{plan.snapshot}"),
+        ("targets", f"{plan.targets:,} records"),
+        ("replay", f"{plan.replay:,} records, {plan.replay_share:.3f} per target in {plan.replay_unit}"),
+        ("held out", f"{plan.held_out:,} records"),
+        ("tokens in one pass", f"{plan.tokens:,}, of which {plan.target_tokens:,} are targets"),
+        ("masked", f"{plan.masked_tokens:,} tokens, {plan.masked_share:.1%} of those in play"),
+        ("work", f"{plan.rows:,} sequences in {plan.steps:,} optimiser steps"),
+        *(("warning", warning) for warning in plan.warnings),
+    ]
+    for row in rows:
+        out.add_row(*row)
+    return out
+
+
+def change_table(report: TrainingReport) -> Table:
+    """The forgetting table."""
+    figures = ("before", "after", "change")
+    out = Table(title=f"{report.name}: what was learned and what was lost")
+    for name in ("", "role", "measure"):
+        out.add_column(name)
+    for name in figures:
+        out.add_column(name, justify="right", no_wrap=True)
+    for c in report.changes:
+        unit, scale, form = ("accuracy %", 100, ".1f") if c.metric == "accuracy" else ("nats/token", 1, ".3f")
+        values = (f"{c.before * scale:{form}}", f"{c.after * scale:{form}}", f"{c.change * scale:+{form}}")
+        out.add_row(c.task, c.role, unit, *values, end_section=c.role == "target")
+    return out

@@ -1,0 +1,169 @@
+"""`forgetless train`: read, measure, train, measure again, report."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forgetless.curator.models import (
+    load_model,
+    load_tokenizer,
+    model_fingerprint,
+    resolve_model,
+    tokenizer_fingerprint,
+)
+from forgetless.curator.progress import note
+from forgetless.curator.store import Store
+from forgetless.schemas.errors import RecipeError, UsageError
+from forgetless.schemas.recipe import Model, Recipe, Training
+from forgetless.train.asking import Asking
+from forgetless.train.evals import Evals
+from forgetless.train.evaluate import measures
+from forgetless.train.output import Output
+from forgetless.train.packing import Schedule, schedule
+from forgetless.train.reader import Base, TrainingData, read_training
+from forgetless.train.report import Figure, TrainingPlan, TrainingReport, changes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run with everything read and nothing done."""
+
+    store: Store
+    folder: Path
+    """The base model's."""
+    model: Model
+    training: Training
+    asking: Asking
+    data: TrainingData
+    schedule: Schedule
+    plan: TrainingPlan
+    output: Output
+    asked: dict[str, Any]
+    """What decides the outcome: base model, snapshot, settings."""
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read what a run needs and plan it. Nothing is written.
+
+    Raises:
+        UsageError: a recipe without `train`, a store without a snapshot, an output folder of another run,
+            or whatever the reader finds wrong.
+    """
+    training = recipe.train
+    if training is None:
+        raise RecipeError("the recipe has no `train`", "add `train:` with its `output`")
+    store = Store.open(recipe.store)
+    folder = resolve_model(recipe.model)
+    output = Output(training.output)
+    asked = _asked(training, folder, store, output)
+    output.check(asked)
+    tokenizer = load_tokenizer(folder, recipe.model.chat_template, recipe.model.trust_remote_code)
+    asking = Asking.of(folder, tokenizer, recipe.model.start_token)
+    base = Base(asked["model"], tokenizer_fingerprint(tokenizer), asking.end_ids)
+    data = read_training(store, training, asked["snapshot"], base)
+    rows = schedule(
+        [len(example) for example in data.examples],
+        training.max_length,
+        training.batch_size * training.accumulation,
+        training.seed,
+        training.packing,
+        training.steps,
+        training.epochs,
+    )
+    plan = _plan(training, data, rows)
+    return Prepared(store, folder, recipe.model, training, asking, data, rows, plan, output, asked)
+
+
+def train(recipe: Recipe) -> TrainingReport:
+    """Fine-tune as the recipe says, or go on where a run was interrupted; measure before and after."""
+    run = prepare(recipe)
+    report = run.output.report()
+    if report is not None:
+        note(f"{report.checkpoint!r} holds this run, done {report.created:%Y-%m-%d %H:%M} UTC: nothing to do")
+        return report
+    for warning in run.plan.warnings:
+        note(f"warning: {warning}")
+    digest = run.output.begin(run.asked)
+    name = run.training.name or run.training.output.name
+    evals = Evals(run.store, f"train-{digest[:16]}", name, digest, run.plan.snapshot, run.training.seed)
+    before = _figures(run, evals, "before", run.folder)
+    _fit(run)
+    after = _figures(run, evals, "after", run.output.folder)
+    report = TrainingReport(
+        name=name,
+        run_id=evals.run_id,
+        recipe=digest,
+        base=run.asked["model"],
+        model=model_fingerprint(run.output.folder),
+        checkpoint=str(run.output.folder),
+        plan=run.plan,
+        changes=changes(before, after),
+    )
+    run.output.finish(report)
+    return report
+
+
+def _figures(run: Prepared, evals: Evals, phase: str, folder: Path) -> list[Figure]:
+    wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
+    return evals.figures(phase, folder, run.asking, wanted, run.model.trust_remote_code)
+
+
+def _fit(run: Prepared) -> None:
+    """Train in fp32 weights; save in the type that the base was saved in, as safetensors."""
+    from forgetless.train.check import check_model
+    from forgetless.train.trainer import fit
+    from transformers import GenerationConfig
+
+    lm = load_model(run.folder, "float32", run.model.trust_remote_code)
+    check_model(lm, run.training.packing)
+    # transformers refuses to save what some models ship as generation settings: the file is copied instead.
+    lm.generation_config = GenerationConfig()
+    lm, curve = fit(lm, run.data.examples, run.schedule, run.training, run.output.checkpoints)
+    lm.to(saved_dtype(run.folder)).save_pretrained(run.output.folder)
+    run.asking.tokenizer.save_pretrained(run.output.folder)
+    if (run.folder / "generation_config.json").is_file():
+        shutil.copyfile(run.folder / "generation_config.json", run.output.folder / "generation_config.json")
+    run.output.curve(curve)
+
+
+def saved_dtype(folder: Path) -> Any:
+    """The torch dtype that a checkpoint's config names; float32 where it names none."""
+    import torch
+    from transformers import AutoConfig
+
+    dtype = AutoConfig.from_pretrained(folder).get_text_config().dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _asked(training: Training, folder: Path, store: Store, output: Output) -> dict[str, Any]:
+    """What decides the outcome. A run that has begun keeps its snapshot, however the store has grown."""
+    begun = output.asked() or {}
+    snapshot = training.snapshot or begun.get("snapshot") or store.newest_snapshot()
+    if snapshot is None:
+        raise UsageError(f"store {str(store.path)!r} has no snapshot", "run `forgetless build` to its end")
+    settings = training.model_dump(mode="json", exclude={"output", "name", "snapshot"})
+    return {"model": model_fingerprint(folder), "snapshot": snapshot, "train": settings}
+
+
+def _plan(training: Training, data: TrainingData, rows: Schedule) -> TrainingPlan:
+    unit = training.replay.unit if training.replay else "examples"
+    target_tokens = sum(example.target_tokens for example in data.targets)
+    replay_tokens = sum(example.target_tokens for example in data.replay)
+    by_tokens = unit == "tokens"
+    share = replay_tokens / target_tokens if by_tokens else len(data.replay) / len(data.targets)
+    return TrainingPlan(
+        snapshot=data.snapshot,
+        targets=len(data.targets),
+        replay=len(data.replay),
+        replay_share=share,
+        replay_unit=unit,
+        held_out=len(data.held_out),
+        tokens=sum(len(example) for example in data.examples),
+        target_tokens=target_tokens + replay_tokens,
+        masked_tokens=data.masked,
+        masked_share=data.masked / data.in_play if data.in_play else 0.0,
+        rows=len(rows.rows),
+        steps=rows.steps,
+        warnings=data.warnings,
+    )
