@@ -1,0 +1,53 @@
+"""The files that the demo's recipe reads: what to learn, and what to ask before and after."""
+
+import json
+from pathlib import Path
+from random import Random
+
+from forgetless.pipelines.demo import world
+
+TARGET_EXAMPLES, TASK_QUESTIONS = 800, 50
+
+
+def human_examples(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """Questions of the new skill's train split, answered the way people would."""
+    rng = Random(seed)
+    return [
+        {"prompt": question, "completion": rng.choice(world.HUMAN_ANSWERS).format(answer=answer)}
+        for question, answer in world.questions(world.SPELLING, "train", count, rng)
+    ]
+
+
+def spelled(answer: str) -> str:
+    """The pattern that finds an answer such as `k-a-v` in any wording, and no longer one that holds it."""
+    return rf"(?<![\w-]){answer}(?![\w-])"
+
+
+def target_task(count: int, seed: int = 1) -> list[dict[str, str]]:
+    """Test questions of the new skill; the reference is a pattern."""
+    return [
+        {"prompt": question, "reference": spelled(answer)}
+        for question, answer in world.questions(world.SPELLING, "test", count, Random(seed))
+    ]
+
+
+def retained_task(name: str, count: int, seed: int = 1) -> list[dict[str, str]]:
+    """Questions of a retained skill's test split with the exact answer as reference."""
+    return [
+        {"prompt": question, "reference": answer}
+        for question, answer in world.questions(world.RETAINED[name], "test", count, Random(seed))
+    ]
+
+
+def write_files(folder: Path) -> None:
+    """Writes `target_train.jsonl` and, for every skill, `tasks/<skill>.jsonl` into `folder`."""
+    tasks = {name: retained_task(name, TASK_QUESTIONS) for name in world.RETAINED}
+    tasks[world.TARGET] = target_task(TASK_QUESTIONS)
+    (folder / "tasks").mkdir(parents=True, exist_ok=True)
+    _write_jsonl(folder / "target_train.jsonl", human_examples(TARGET_EXAMPLES))
+    for name, rows in tasks.items():
+        _write_jsonl(folder / "tasks" / f"{name}.jsonl", rows)
+
+
+def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
