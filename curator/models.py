@@ -36,7 +36,9 @@ def _download(model: Model) -> Path:
     try:
         return Path(
             snapshot_download(
-                model.path, revision=model.revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"]
+                model.path,
+                revision=model.revision,
+                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"],
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
@@ -56,7 +58,9 @@ def weight_files(folder: Path) -> list[Path]:
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
         what = ", ".join(missing) or "model.safetensors"
-        raise ModelError(f"{str(folder)!r} lacks {what}", "download the model again; only safetensors are read")
+        raise ModelError(
+            f"{str(folder)!r} lacks {what}", "download the model again; only safetensors are read"
+        )
     return files
 
 
@@ -83,7 +87,9 @@ def model_fingerprint(folder: Path) -> str:
     """128-bit hex of config and weights by content; kept in the user's cache by path, size and time."""
     files = [folder / "config.json", *weight_files(folder)]
     key = digest(*([str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files))
-    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "forgetless" / "fingerprints" / key
+    cached = (
+        Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "forgetless" / "fingerprints" / key
+    )
     if cached.is_file() and (text := cached.read_text()):
         return text
     content = hashlib.blake2b(digest_size=16)
@@ -118,7 +124,9 @@ def load_tokenizer(folder: Path, chat_template: Path | None = None, trust_remote
         try:
             tokenizer.chat_template = chat_template.read_text()
         except OSError as error:
-            raise RecipeError(f"chat template {str(chat_template)!r} cannot be read: {error.strerror}") from None
+            raise RecipeError(
+                f"chat template {str(chat_template)!r} cannot be read: {error.strerror}"
+            ) from None
     return tokenizer
 
 

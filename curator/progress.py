@@ -51,7 +51,9 @@ class Progress:
 
     def _line(self) -> None:
         self._last_line = time.monotonic()
-        print(f"{self.label}: {self.done:,} of {self.total:,} {self.note}".rstrip(), file=sys.stderr, flush=True)
+        print(
+            f"{self.label}: {self.done:,} of {self.total:,} {self.note}".rstrip(), file=sys.stderr, flush=True
+        )
 
 
 def note(text: str) -> None:

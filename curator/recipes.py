@@ -24,7 +24,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         data = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise RecipeError(f"recipe {str(path)!r} cannot be read: {error.strerror}", "check the path") from None
+        raise RecipeError(
+            f"recipe {str(path)!r} cannot be read: {error.strerror}", "check the path"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):

@@ -61,7 +61,10 @@ class Outcome(Frozen):
     status: Status
     rejection: Rejection | None = None
     task: str | None = None
+    plan_id: str
+    """Id that the chain of stages ends under; equal to `id` unless the row is intermediate."""
     parent_id: str | None = None
+    """The row this one was made from."""
     ordinal: int
     """Position in the step's plan."""
     messages: list[Message] = Field(default_factory=list)
@@ -102,7 +105,8 @@ OUTCOMES = pa.schema(
     [
         ("id", pa.string()), ("run_id", pa.string()), ("step", pa.string()), ("digest", pa.string()),
         ("pipeline", pa.string()), ("stage", pa.string()), ("kind", pa.string()), ("status", pa.string()),
-        ("rejection", _REJECTION), ("task", pa.string()), ("parent_id", pa.string()), ("ordinal", pa.int64()),
+        ("rejection", _REJECTION), ("task", pa.string()), ("plan_id", pa.string()),
+        ("parent_id", pa.string()), ("ordinal", pa.int64()),
         ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
         ("text", pa.string()), ("token_ids", pa.list_(pa.int32())), ("target_spans", pa.list_(_SPAN)),
         ("finish_reason", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()),

@@ -139,6 +139,8 @@ class Magpie(Step):
     def _has_count(self) -> "Magpie":
         if self.count is None and self.questions is None:
             raise ValueError("needs `count`, or `questions`")
+        if self.steering and self.questions:
+            raise ValueError("`steering` steers what is asked; with `questions` nothing is left to steer")
         return self
 
 

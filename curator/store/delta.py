@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -32,7 +33,9 @@ class Table:
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             action = self._write_part(self.schema.empty_table())
-            create_table_with_add_actions(str(self.path), self.schema, [action], mode="ignore")
+            create_table_with_add_actions(
+                str(self.path), DeltaSchema.from_arrow(self.schema), [action], mode="ignore"
+            )
             self._sync_log()
 
     def append(self, rows: pa.Table) -> int:
@@ -44,7 +47,7 @@ class Table:
         with disk_errors(self.path):
             action = self._write_part(rows.select(self.schema.names).cast(self.schema))
             table = DeltaTable(self.path, skip_stats=True)
-            table.create_write_transaction([action], "append", self.schema)
+            table.create_write_transaction([action], "append", DeltaSchema.from_arrow(self.schema))
             self._sync_log()
             table.update_incremental()
             return int(table.version())

@@ -54,8 +54,12 @@ class Store:
         """The store at `path`, made if there is none; the manifest comes last and says "complete"."""
         if (path / MANIFEST).is_file():
             return cls.open(path)
-        if path.is_file() or (path.is_dir() and any(p.name not in (*TABLES, ".lock") for p in path.iterdir())):
-            raise StoreError(f"{str(path)!r} is neither a store nor an empty folder", "choose another `store`")
+        if path.is_file() or (
+            path.is_dir() and any(p.name not in (*TABLES, ".lock") for p in path.iterdir())
+        ):
+            raise StoreError(
+                f"{str(path)!r} is neither a store nor an empty folder", "choose another `store`"
+            )
         store = cls(path)
         for table in store.tables.values():
             table.create()
@@ -93,7 +97,12 @@ class Store:
         """Name the present state of every table; written last in a run. The newest number is returned."""
         number = (self.newest_snapshot() or 0) + 1
         versions = {name: table.version() for name, table in self.tables.items() if name != "snapshots"}
-        row = {"snapshot": number, "run_id": run_id, "versions": json.dumps(versions), "created": datetime.now(UTC)}
+        row = {
+            "snapshot": number,
+            "run_id": run_id,
+            "versions": json.dumps(versions),
+            "created": datetime.now(UTC),
+        }
         self.append("snapshots", [row])
         return number
 
@@ -108,7 +117,9 @@ class Store:
             rows = self.tables["snapshots"].read().to_pylist()
             found = [row for row in rows if row["snapshot"] == snapshot]
             if not found:
-                raise UsageError(f"there is no snapshot {snapshot}", f"the newest is {self.newest_snapshot()}")
+                raise UsageError(
+                    f"there is no snapshot {snapshot}", f"the newest is {self.newest_snapshot()}"
+                )
             versions = json.loads(found[0]["versions"])
         return {name: table.files(versions.get(name)) for name, table in self.tables.items()}
 
@@ -123,7 +134,8 @@ class Store:
         """Rows of one SQL query, at a snapshot or now. UsageError with DuckDB's own words if it is wrong."""
         with self.connect(snapshot) as connection:
             try:
-                return connection.execute(sql).to_arrow_table()
+                relation = connection.sql(sql)
+                return pa.table({}) if relation is None else relation.to_arrow_table()
             except duckdb.Error as error:
                 message = " ".join(str(error).split("\n\n")[0].split())
                 raise UsageError(f"SQL: {message}", "`forgetless sql STORE --init` lists the views") from None

@@ -49,7 +49,9 @@ def init_statements(files: Mapping[str, Sequence[str]]) -> list[str]:
         f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM read_parquet([{', '.join(map(_quote, parts))}])"
         for table, parts in files.items()
     ]
-    return statements + [f"CREATE OR REPLACE VIEW {name} AS {' '.join(sql.split())}" for name, sql in VIEWS.items()]
+    return statements + [
+        f"CREATE OR REPLACE VIEW {name} AS {' '.join(sql.split())}" for name, sql in VIEWS.items()
+    ]
 
 
 def _quote(text: str) -> str:

@@ -1,0 +1,85 @@
+"""The process that hosts a model: reads requests from stdin, writes results to stdout.
+
+It dies with its parent, and what libraries print goes to stderr, which the parent sends to a log file.
+"""
+
+import ctypes
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from typing import Any, BinaryIO
+
+from forgetless.curator.engines.child import send
+from forgetless.curator.engines.protocol import Backend
+from forgetless.schemas.recipe import Engine as EngineConfig
+from forgetless.schemas.request import Request
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Host the backend that the first line on stdin describes, until stdin ends."""
+    _die_with_parent(int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    start = json.loads(sys.stdin.buffer.readline())
+    try:
+        backend = _load(start)
+    except Exception as error:
+        send(out, {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"})
+        raise
+    send(out, {"ready": True})
+    _serve(backend, out)
+
+
+def _load(start: dict[str, Any]) -> Backend:
+    config = EngineConfig.model_validate(start["engine"])
+    if config.kind == "vllm":
+        from forgetless.curator.engines.vllm import VllmBackend
+
+        return VllmBackend(start["model"], config, start["trust_remote_code"])
+    from forgetless.curator.engines.transformers import TransformersBackend
+
+    return TransformersBackend(start["model"], config, start["trust_remote_code"])
+
+
+def _serve(backend: Backend, out: BinaryIO) -> None:
+    incoming: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(incoming,), daemon=True).start()
+    last_beat = time.monotonic()
+    while True:
+        while not backend.pending() or not incoming.empty():
+            line = incoming.get()
+            if not line:
+                return
+            refused = backend.add(Request.model_validate(json.loads(line)))
+            if refused:
+                send(out, {"result": refused.model_dump()})
+        for result in backend.step():
+            send(out, {"result": result.model_dump()})
+        if time.monotonic() - last_beat > 1:  # liveness is steps that are taken, not a process that is there
+            send(out, {"beat": True})
+            last_beat = time.monotonic()
+
+
+def _read(incoming: "queue.SimpleQueue[bytes]") -> None:
+    for line in sys.stdin.buffer:
+        incoming.put(line)
+    incoming.put(b"")
+
+
+def _die_with_parent(parent: int) -> None:
+    """Linux: be killed when the parent dies, however it dies. Elsewhere the end of stdin has to do."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
