@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from forgetless.schemas.errors import ModelError
 from forgetless.train.example import Example
 from forgetless.train.loss import token_nll

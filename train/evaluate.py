@@ -121,6 +121,7 @@ def evaluate(
 def cross_entropy(lm: Any, examples: Sequence[Example], progress: Progress) -> tuple[float, int]:
     """Mean −log p over all target tokens in nats, and how many there are."""
     import torch
+
     from forgetless.train.loss import token_nll
 
     total, count = 0.0, 0

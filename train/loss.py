@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
-from forgetless.train.example import IGNORED
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from forgetless.train.example import IGNORED
 
 CHUNK = 1024
 """Supervised tokens whose logits exist at once."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from forgetless.schemas.base import digest
 from forgetless.schemas.errors import UsageError
 from forgetless.train.report import TrainingReport
-from pydantic import ValidationError
 
 ASKED, REPORT, CURVE = "recipe.json", "run.json", "steps.jsonl"
 

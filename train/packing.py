@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+
 from forgetless.train.example import IGNORED, Example
 
 Row = list[int]

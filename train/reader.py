@@ -7,6 +7,7 @@ from math import ceil
 
 import numpy as np
 import pyarrow as pa
+
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.recipe import HeldOut, Replay, Training
@@ -132,9 +133,7 @@ def _shortage(replay: Sequence[Example], targets: Sequence[Example], settings: R
     wanted = wanted_replay(targets, settings)
     if count >= wanted:
         return []
-    return [
-        f"replay: {wanted:,} {settings.unit} wanted, {count:,} available beside what is held out; all used"
-    ]
+    return [f"replay: {wanted:,} {settings.unit} wanted, {count:,} there beside what is held out; all used"]
 
 
 def _held_out(store: Store, settings: HeldOut | None, snapshot: int | None, max_length: int) -> list[Example]:

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
-from forgetless.schemas.base import Frozen
 from pydantic import Field
 from rich.table import Table
+
+from forgetless.schemas.base import Frozen
 
 
 class TrainingPlan(Frozen):

@@ -111,9 +111,10 @@ def _figures(run: Prepared, evals: Evals, phase: str, folder: Path) -> list[Figu
 
 def _fit(run: Prepared) -> None:
     """Train in fp32 weights; save in the type that the base was saved in, as safetensors."""
+    from transformers import GenerationConfig
+
     from forgetless.train.check import check_model
     from forgetless.train.trainer import fit
-    from transformers import GenerationConfig
 
     lm = load_model(run.folder, "float32", run.model.trust_remote_code)
     check_model(lm, run.training.packing)

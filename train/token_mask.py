@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
+
 from forgetless.schemas.recipe import TokenMask
 from forgetless.train.example import Example
 

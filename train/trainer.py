@@ -7,11 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from forgetless.curator.progress import Progress
-from forgetless.schemas.recipe import Lora, Training
-from forgetless.train.example import Example
-from forgetless.train.loss import token_nll
-from forgetless.train.packing import Schedule, collate
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
@@ -23,6 +18,12 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from forgetless.curator.progress import Progress
+from forgetless.schemas.recipe import Lora, Training
+from forgetless.train.example import Example
+from forgetless.train.loss import token_nll
+from forgetless.train.packing import Schedule, collate
 
 
 def fit(
@@ -141,6 +142,7 @@ def _arguments(training: Training, plan: Schedule, folder: Path) -> TrainingArgu
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         bf16=training.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
         seed=training.seed,
         save_strategy="steps",
         save_steps=training.save_every or max(1, plan.steps // 10),

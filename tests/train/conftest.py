@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from forgetless.curator.models import load_tokenizer, model_fingerprint, tokenizer_fingerprint
 from forgetless.curator.store import Store
 from forgetless.schemas.outcome import Outcome, Span
@@ -15,6 +16,14 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors: on a busy machine a second thread makes them ten times slower, not faster."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +74,9 @@ def outcome(
 ) -> Outcome:
     """An accepted row."""
     return Outcome(
-        id=id, run_id="run", step=kind, digest=kind, pipeline="test", stage="test", kind=kind,
-        status="accepted", ordinal=0, text="", token_ids=list(token_ids), target_spans=[Span(start=a, end=b) for a, b in spans],
-        ids_from="tokenizer", tokenizer=tokenizer,
+        id=id, plan_id=id, run_id="run", step=kind, digest=kind, pipeline="test", stage="test", kind=kind,
+        status="accepted", ordinal=0, text="", token_ids=list(token_ids), ids_from="tokenizer",
+        target_spans=[Span(start=a, end=b) for a, b in spans], tokenizer=tokenizer,
     )  # fmt: skip
 
 

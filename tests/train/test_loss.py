@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from test_packing import random_examples
+
 from forgetless.schemas.errors import ModelError
 from forgetless.train import loss
 from forgetless.train.check import check_model
 from forgetless.train.loss import token_nll
 from forgetless.train.packing import collate
-from test_packing import random_examples
 
 
 def plain_nll(model: Any, ids: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from forgetless.curator.models import load_model
 from forgetless.train.example import Example
 from forgetless.train.loss import token_nll

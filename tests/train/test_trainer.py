@@ -1,0 +1,116 @@
+"""The optimiser loop on a tiny model: one update whatever the batches, adapters, bf16."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_packing import random_examples
+
+from forgetless.curator.models import load_model
+from forgetless.schemas.recipe import Training
+from forgetless.train.example import Example
+from forgetless.train.packing import Schedule, schedule
+from forgetless.train.trainer import fit
+
+
+def weighted_examples() -> list[Example]:
+    rng = np.random.default_rng(1)
+    return [
+        Example(e.id, e.kind, e.token_ids, e.labels, e.weights * rng.random(len(e), dtype=np.float32))
+        for e in random_examples(40, 262)
+    ]
+
+
+def settings(output: Path, **others: object) -> Training:
+    return Training.model_validate(
+        {"output": output, "learning_rate": 1e-2, "max_length": 64, "schedule": "constant", **others}
+    )
+
+
+def fitted(tiny: Path, training: Training, plan: Schedule) -> tuple[Any, list[dict[str, float]]]:
+    return fit(load_model(tiny, "float32"), weighted_examples(), plan, training, training.output)
+
+
+def plan_for(training: Training, steps: int) -> Schedule:
+    lengths = [len(example) for example in weighted_examples()]
+    return schedule(lengths, 64, training.batch_size * training.accumulation, 0, steps=steps)
+
+
+def test_one_update_is_the_same_however_it_is_accumulated(tiny: Path, tmp_path: Path) -> None:
+    results = []
+    for batch_size, accumulation in ((8, 1), (4, 2), (1, 8)):
+        training = settings(tmp_path / str(batch_size), batch_size=batch_size, accumulation=accumulation)
+        model, curve = fitted(tiny, training, plan_for(training, 1))
+        results.append((model.state_dict(), curve[0]["loss"], curve[0]["grad_norm"]))
+    (first, first_loss, first_norm), *others = results
+    for weights, loss, norm in others:
+        assert loss == pytest.approx(first_loss, rel=1e-6)
+        assert norm == pytest.approx(first_norm, rel=1e-5)
+        assert difference_of_updates(tiny, first, weights) < 1e-4
+
+
+def difference_of_updates(
+    tiny: Path, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
+) -> float:
+    """Norm of the difference, relative to the first update's norm.
+
+    Not the largest element: Adam divides every gradient by its own size, so that the rounding of those
+    near zero shows.
+    """
+    before = load_model(tiny, "float32").state_dict()
+    update = sum(float((first[name] - before[name]).square().sum()) for name in before)
+    between = sum(float((first[name] - second[name]).square().sum()) for name in before)
+    assert update > 0
+    return (between / update) ** 0.5
+
+
+def test_the_loss_of_a_step_is_the_weighted_mean_over_all_its_tokens(tiny: Path, tmp_path: Path) -> None:
+    training = settings(tmp_path, batch_size=2, accumulation=4)
+    plan = plan_for(training, 1)
+    _, curve = fitted(tiny, training, plan)
+    model, examples = load_model(tiny, "float32").double(), weighted_examples()
+    total = weight = 0.0
+    for example in (examples[i] for row in plan.rows for i in row):
+        ids = torch.from_numpy(example.token_ids)
+        logprobs = model(input_ids=ids[None], use_cache=False).logits[0].log_softmax(-1)
+        nll = -logprobs[torch.arange(len(ids) - 1), ids[1:]].detach().numpy()
+        total += float((nll * example.weights[1:]).sum())
+        weight += float(example.weights.sum())
+    assert curve[0]["loss"] == pytest.approx(total / weight, rel=1e-5)
+
+
+def test_tokens_of_weight_zero_teach_nothing(tiny: Path, tmp_path: Path) -> None:
+    example = random_examples(1, 262)[0]
+    half = len(example) // 2
+    masked = example.without(np.arange(len(example)) >= half)
+    short = Example.of("short", "replay", example.token_ids[:half].tolist(), [(1, half)])
+    results = []
+    for one in (masked, short):
+        training = settings(tmp_path / one.id, batch_size=1)
+        model, _ = fit(load_model(tiny, "float32"), [one], Schedule([[0]], 1), training, training.output)
+        results.append(model.state_dict())
+    assert difference_of_updates(tiny, *results) < 1e-4
+
+
+def test_adapters_train_and_are_merged(tiny: Path, tmp_path: Path) -> None:
+    training = settings(tmp_path, lora={"rank": 4, "alpha": 8}, batch_size=4)
+    model, curve = fitted(tiny, training, plan_for(training, 20))
+    before = load_model(tiny, "float32").state_dict()
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed == {name for name in before if "proj" in name}
+    assert curve[-1]["loss"] < curve[0]["loss"] - 0.1
+
+
+def test_bfloat16_really_computes_in_bfloat16(tiny: Path, tmp_path: Path) -> None:
+    seen = set()
+    model = load_model(tiny, "float32")
+    model.model.layers[0].mlp.up_proj.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
+    model.lm_head.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
+    training = settings(tmp_path, dtype="bfloat16", batch_size=4)
+    trained, _ = fit(model, weighted_examples(), plan_for(training, 1), training, tmp_path)
+    assert seen == {torch.bfloat16}
+    assert {value.dtype for value in trained.state_dict().values()} == {torch.float32}
