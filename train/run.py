@@ -18,11 +18,11 @@ from forgetless.schemas.errors import RecipeError, UsageError
 from forgetless.schemas.recipe import Model, Recipe, Training
 from forgetless.train.asking import Asking
 from forgetless.train.evals import Evals
-from forgetless.train.evaluate import measures
+from forgetless.train.evaluate import Measure, measures
 from forgetless.train.output import Output
 from forgetless.train.packing import Schedule, schedule
 from forgetless.train.reader import Base, TrainingData, read_training
-from forgetless.train.report import Figure, TrainingPlan, TrainingReport, changes
+from forgetless.train.report import TrainingPlan, TrainingReport, changes
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Prepared:
     output: Output
     asked: dict[str, Any]
     """What decides the outcome: base model, snapshot, settings."""
+    measures: list[Measure]
+    """What is measured of the base model."""
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -62,6 +64,7 @@ def prepare(recipe: Recipe) -> Prepared:
     asking = Asking.of(folder, tokenizer, recipe.model.start_token)
     base = Base(asked["model"], tokenizer_fingerprint(tokenizer), asking.end_ids)
     data = read_training(store, training, asked["snapshot"], base)
+    wanted = measures(folder, asking, training.tasks, data.held_out)
     rows = schedule(
         [len(example) for example in data.examples],
         training.max_length,
@@ -72,7 +75,7 @@ def prepare(recipe: Recipe) -> Prepared:
         training.epochs,
     )
     plan = _plan(training, data, rows)
-    return Prepared(store, folder, recipe.model, training, asking, data, rows, plan, output, asked)
+    return Prepared(store, folder, recipe.model, training, asking, data, rows, plan, output, asked, wanted)
 
 
 def train(recipe: Recipe) -> TrainingReport:
@@ -87,26 +90,24 @@ def train(recipe: Recipe) -> TrainingReport:
     digest = run.output.begin(run.asked)
     name = run.training.name or run.training.output.name
     evals = Evals(run.store, f"train-{digest[:16]}", name, digest, run.plan.snapshot, run.training.seed)
-    before = _figures(run, evals, "before", run.folder)
+    trust = run.model.trust_remote_code
+    before = evals.figures("before", run.folder, run.asking, run.measures, trust)
     _fit(run)
-    after = _figures(run, evals, "after", run.output.folder)
+    folder = run.output.folder
+    wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
+    after = evals.figures("after", folder, run.asking, wanted, trust)
     report = TrainingReport(
         name=name,
         run_id=evals.run_id,
         recipe=digest,
         base=run.asked["model"],
-        model=model_fingerprint(run.output.folder),
-        checkpoint=str(run.output.folder),
+        model=model_fingerprint(folder),
+        checkpoint=str(folder),
         plan=run.plan,
         changes=changes(before, after),
     )
     run.output.finish(report)
     return report
-
-
-def _figures(run: Prepared, evals: Evals, phase: str, folder: Path) -> list[Figure]:
-    wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
-    return evals.figures(phase, folder, run.asking, wanted, run.model.trust_remote_code)
 
 
 def _fit(run: Prepared) -> None:
