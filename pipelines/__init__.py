@@ -1,0 +1,1 @@
+"""Ways of making data, one file each, and what runs them."""

@@ -42,6 +42,23 @@ VIEWS = {
 }
 """Name → SELECT, in the order they must be made: each reads tables and views above it."""
 
+ABOUT = {
+    "records": "accepted rows: what training reads",
+    "rejects": "rejected rows, with the filter that refused them and why",
+    "survival": "how many rows each stage let pass, and what ended the others",
+    "perplexity": "one row per record and scorer: perplexity over target tokens, share of hard tokens",
+    "tokens": "one row per token of a record and scorer, with its text piece",
+    "pairs": "ground truth beside each record made from it",
+    "last_runs": "one row per run, with its last state",
+    "outcomes": "table: one row per request that ended, whatever became of it",
+    "token_stats": "table: log-prob, entropy and rank per token, in lists, one row per record and scorer",
+    "evals": "table: measured figures, before and after a fine-tuning",
+    "runs": "table: events of runs",
+    "snapshots": "table: named states of the store",
+    "vocab": "table: the text piece of every token id",
+}
+"""What each view and table is, in the order people look for them."""
+
 
 def init_statements(files: Mapping[str, Sequence[str]]) -> list[str]:
     """CREATE VIEW statements over `files` (table → committed parts) that any DuckDB client can run."""

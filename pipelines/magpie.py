@@ -1,0 +1,143 @@
+"""Magpie: conversations the model writes from the empty user turn of its chat template (Xu et al. 2024)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from forgetless.curator.sources import SourceRow, read_rows
+from forgetless.pipelines.draft import Answer, Ask, Draft
+from forgetless.pipelines.pipeline import Material, Pipeline, Stage
+from forgetless.schemas.errors import RecipeError
+from forgetless.schemas.outcome import Rejection
+from forgetless.schemas.recipe import Magpie, Questions
+
+QUESTION_COLUMNS = ("instruction", "question", "prompt", "text")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A user turn, from the pre-query; behind a steering system text where the recipe gives one.
+
+    The steering text is not part of the record: the record's own prefix is the template's ordinary one.
+    """
+
+    step: Magpie
+    material: Material
+    turn: int
+    finished: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"instruction_{self.turn + 1}"
+
+    @property
+    def distinct(self) -> bool:
+        return self.turn == 0
+
+    def ask(self, draft: Draft) -> Ask:
+        chat = self.material.chat
+        ids = draft.token_ids
+        if self.step.steering:
+            system = self.step.steering[draft.ordinal % len(self.step.steering)].prompt
+            ids = chat.open_ids(system) + ids[len(chat.open_ids()) :]
+        return Ask(ids, self.step.instruction, chat.user_stop_ids, chat.user_stop_texts)
+
+    def extend(self, draft: Draft, answer: Answer) -> Draft:
+        # Log-probs under a steering prefix are not those of the record's own prefix.
+        logprobs = [None] * len(answer.ids) if self.step.steering else answer.logprobs
+        draft = draft.sampled(answer.ids, logprobs).said("user", answer.text)
+        return draft.given(self.material.chat.answer_ids())
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An assistant turn, with the token that ends it; the record's target."""
+
+    step: Magpie
+    material: Material
+    turn: int
+    finished: bool = True
+    distinct: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"answer_{self.turn + 1}"
+
+    def ask(self, draft: Draft) -> Ask:
+        chat = self.material.chat
+        return Ask(draft.token_ids, self.step.answer, chat.assistant_stop_ids, chat.assistant_stop_texts)
+
+    def extend(self, draft: Draft, answer: Answer) -> Draft:
+        start = len(draft.token_ids)
+        if self.turn + 1 == self.step.turns:
+            draft = draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(start)
+            return draft.said("assistant", answer.text)
+        # The next user turn's markup begins with the end of this one.
+        draft = draft.sampled(answer.ids, answer.logprobs)
+        end, markup = len(draft.token_ids) + len(answer.end_ids), self.material.chat.next_user_ids()
+        if answer.end_ids == markup[: len(answer.end_ids)]:
+            draft = draft.sampled(answer.end_ids, answer.end_logprobs).given(markup[len(answer.end_ids) :])
+        else:  # ended by another stop token than the template's: the template's is what is trained on
+            draft, end = draft.given(markup), len(draft.token_ids)
+        span = draft.target(start).spans[-1].model_copy(update={"end": end})
+        return replace(draft, spans=[*draft.spans, span]).said("assistant", answer.text)
+
+
+def magpie(step: Magpie, material: Material) -> Pipeline:
+    """Instruction, answer, and further turns; prepared questions stand for the first instruction."""
+    stages: list[Stage] = [
+        stage
+        for turn in range(step.turns)
+        for stage in (Instruction(step, material, turn), Reply(step, material, turn))
+    ]
+    drafts, total = _written(step, material), step.count
+    if step.questions:
+        stages = stages[1:]
+        drafts = islice(_prepared(step, step.questions, material), step.count)
+        there = sum(1 for _ in read_rows(step.questions.path))
+        if not there:
+            raise RecipeError(f"{str(step.questions.path)!r} holds no questions", "check `questions.path`")
+        total = min(step.count or there, there)
+    configuration = {
+        "pipeline": step.pipeline, "seed": step.seed, **material.writer(), "template": material.template(),
+        "turns": step.turns, "steering": [steering.model_dump() for steering in step.steering],
+        "prepared": step.questions is not None, "instruction": step.instruction.model_dump(),
+        "answer": step.answer.model_dump(), "filters": step.filters.model_dump(),
+    }  # fmt: skip
+    return Pipeline("magpie", configuration, drafts, stages, step.filters, total)
+
+
+def _written(step: Magpie, material: Material) -> Iterator[Draft]:
+    tasks = [steering.task for steering in step.steering] or [None]
+    if step.steering:
+        material.chat.open_ids(step.steering[0].prompt)  # a template without system turns is refused here
+    for i in range(step.count or 0):
+        yield Draft(key=str(i), ordinal=i, task=tasks[i % len(tasks)]).given(material.chat.open_ids())
+
+
+def _prepared(step: Magpie, questions: Questions, material: Material) -> Iterator[Draft]:
+    seen: dict[str, int] = {}
+    chat = material.chat
+    for ordinal, row in enumerate(read_rows(questions.path)):
+        question, problem = _question(row, questions)
+        times = seen[row.raw] = seen.get(row.raw, -1) + 1
+        draft = Draft(key=f"{row.raw}#{times}", ordinal=ordinal, metadata={"source": row.where})
+        if question is None:
+            reason = f"{row.where}: {problem}"
+            yield replace(draft, text=row.raw, rejection=Rejection(step="source", reason=reason))
+        else:
+            ids = chat.open_ids() + chat.text_ids(question) + chat.answer_ids()
+            yield draft.given(ids).said("user", question)
+
+
+def _question(row: SourceRow, questions: Questions) -> tuple[str | None, str]:
+    if row.values is None:
+        return None, row.problem
+    column = questions.column or next((c for c in QUESTION_COLUMNS if c in row.values), None)
+    if column is None or column not in row.values:
+        return None, f"has no column {column or ' or '.join(QUESTION_COLUMNS)}"
+    value: Any = row.values[column]
+    if not isinstance(value, str) or not value.strip():
+        return None, f"{column!r} is empty or no text"
+    return value, ""

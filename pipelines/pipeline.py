@@ -1,0 +1,106 @@
+"""What a way of making data is: a configuration, the drafts it begins with, and a list of stages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from forgetless.curator.chat.format import ChatFormat
+from forgetless.curator.models import (
+    load_tokenizer,
+    model_fingerprint,
+    resolve_model,
+    stop_ids,
+    tokenizer_fingerprint,
+)
+from forgetless.pipelines.draft import Answer, Ask, Draft
+from forgetless.schemas.base import digest
+from forgetless.schemas.outcome import Kind
+from forgetless.schemas.recipe import Filters, Recipe
+
+
+class Material:
+    """The recipe's model, as far as pipelines need it without running it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.folder: Path = resolve_model(recipe.model)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, with the recipe's chat template if it names one."""
+        return load_tokenizer(self.folder, self.recipe.model.chat_template, self.recipe.model.trust_remote_code)
+
+    @cached_property
+    def model(self) -> str:
+        """Fingerprint of the weights."""
+        return model_fingerprint(self.folder)
+
+    @cached_property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer."""
+        return tokenizer_fingerprint(self.tokenizer)
+
+    @cached_property
+    def chat(self) -> ChatFormat:
+        """The chat template, cut. A declared start token is for raw text: no chat server puts it there."""
+        return ChatFormat.of(self.tokenizer)
+
+    @cached_property
+    def stop_ids(self) -> list[int]:
+        """Ids that end a text."""
+        return stop_ids(self.folder, self.tokenizer)
+
+    def writer(self) -> dict[str, Any]:
+        """What every generated row depends on, for a step's configuration."""
+        engine = self.recipe.engine
+        return {
+            "model": self.model,
+            "vocabulary": self.vocabulary,
+            "engine": {"kind": engine.kind, "dtype": engine.dtype, "max_model_len": engine.max_model_len},
+        }
+
+    def template(self) -> str:
+        """Digest of the chat template's text."""
+        return digest(self.tokenizer.chat_template)
+
+
+class Stage(Protocol):
+    """One request per draft."""
+
+    name: str
+    finished: bool
+    """Whether a turn must have ended by itself, where the recipe leaves it open."""
+    distinct: bool
+    """Whether the same turn twice in a step is a duplicate."""
+
+    def ask(self, draft: Draft) -> Ask:
+        """What to have continued."""
+        ...
+
+    def extend(self, draft: Draft, answer: Answer) -> Draft:
+        """The draft with the answer in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A step of a recipe, ready to run."""
+
+    kind: Kind
+    configuration: dict[str, Any]
+    """Whatever changes the distribution of the text; its digest names the set of rows."""
+    drafts: Iterator[Draft]
+    """In plan order; the key of each is its own within the step."""
+    stages: list[Stage]
+    """In order; none for data that is there already."""
+    filters: Filters
+    """What every generated turn must pass."""
+    total: int | None
+    """Drafts there will be, if that is known before they are read."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the set of rows that this configuration makes."""
+        return digest(self.configuration)

@@ -1,0 +1,91 @@
+"""Scoring as a step: every record that the base model has not scored yet."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from forgetless.curator.progress import Progress, note
+from forgetless.curator.store import Store
+from forgetless.pipelines.pipeline import Material
+from forgetless.schemas.base import digest
+from forgetless.schemas.recipe import Score
+
+CHUNK_TOKENS = 500_000
+CHUNK_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """One scoring step in one run."""
+
+    step: Score
+    material: Material
+    store: Store
+    run_id: str
+
+    def scorer(self) -> str:
+        """Fingerprint of what scores: model, vocabulary, type of weights, engine, how much of the top is kept."""
+        return digest(
+            self.material.model, self.material.vocabulary, self.step.dtype, "transformers", self.step.top_k
+        )
+
+    def missing(self) -> int:
+        """Records that are still to be scored."""
+        return int(self.store.query(self._sql("count(*) AS n"))["n"][0].as_py())
+
+    def foreign(self) -> int:
+        """Records whose ids belong to another vocabulary: this model cannot score them."""
+        sql = f"SELECT count(*) AS n FROM records WHERE tokenizer <> '{self.material.vocabulary}'"
+        return int(self.store.query(sql)["n"][0].as_py())
+
+    def run(self) -> None:
+        """Score what is missing, committed a chunk at a time. What cannot be scored is said and left."""
+        from forgetless.curator.scoring.scorer import Scorer, TokenStats
+        from forgetless.curator.scoring.table import stats_table
+
+        trust = self.material.recipe.model.trust_remote_code
+        scorer = Scorer(self.material.folder, self.step.dtype, self.step.top_k, trust)
+        common = {
+            "scorer": self.scorer(), "model": self.material.model, "tokenizer": self.material.vocabulary,
+            "dtype": self.step.dtype, "engine": "transformers", "run_id": self.run_id,
+        }  # fmt: skip
+        records: dict[str, dict[str, Any]] = {}
+        chunk: list[tuple[dict[str, Any], TokenStats]] = []
+        tokens = 0
+
+        def commit() -> None:
+            nonlocal tokens
+            if chunk:
+                self.store.append("token_stats", stats_table(chunk, common))
+            chunk.clear()
+            tokens = 0
+
+        def scorable() -> Iterator[tuple[str, list[int]]]:
+            for record in self._rows():
+                if problem := scorer.problem(record["token_ids"]):
+                    note(f"score: {record['id']} is left out: {problem}")
+                    continue
+                records[record["id"]] = record
+                yield record["id"], record["token_ids"]
+
+        with Progress(self.step.name, self.missing()) as progress:
+            try:
+                for record_id, stats in scorer.score(scorable(), self.step.batch_tokens):
+                    chunk.append((records.pop(record_id), stats))
+                    tokens += len(stats.logprob)
+                    progress.advance(1)
+                    if tokens >= CHUNK_TOKENS or len(chunk) >= CHUNK_ROWS:
+                        commit()
+            finally:
+                commit()
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        table = self.store.query(self._sql("id, token_ids, target_spans"))
+        for batch in table.to_batches(max_chunksize=1000):
+            yield from batch.to_pylist()
+
+    def _sql(self, columns: str) -> str:
+        return (
+            f"SELECT {columns} FROM records WHERE tokenizer = '{self.material.vocabulary}' "
+            f"AND id NOT IN (SELECT id FROM token_stats WHERE scorer = '{self.scorer()}')"
+        )
