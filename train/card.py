@@ -1,0 +1,84 @@
+"""The README of an exported dataset: what it is, what made it, and what its format cannot carry."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from forgetless.curator.store import Store
+from forgetless.schemas.base import Frozen
+
+LOST = {
+    "trl": (
+        "Labels are the token's own id or -100, so a weight per token cannot be carried, nor can sampled"
+        " log-probs and base-model scores. Rows hold final token ids: train the model that is named above."
+    ),
+    "messages": (
+        "Text alone: a trainer tokenises it again with its own template, so token ids, target spans, sampled"
+        " log-probs and base-model scores are not carried, and records of raw text have no messages."
+    ),
+    "parquet": "All columns of the records. Base-model scores stay in the store's table `token_stats`.",
+}
+"""Format → what a reader of it must know."""
+
+
+class ExportReport(Frozen):
+    """What was written."""
+
+    path: str
+    format: str
+    snapshot: int | None
+    records: int
+    left_out: int
+    """Selected records that the format cannot carry."""
+    target_tokens: int
+
+
+def card(store: Store, report: ExportReport, data_file: str, selected: str, carried: str) -> str:
+    """Markdown with the YAML front matter by which `datasets.load_dataset` finds the one data file.
+
+    Args:
+        selected: query of what was asked for; shown.
+        carried: query of what of it was written; counted.
+    """
+    front = {
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": data_file}]}],
+        "tags": ["forgetless"],
+    }
+
+    def rows(sql: str) -> list[dict[str, Any]]:
+        return store.query(sql, report.snapshot).to_pylist()
+
+    made = rows(
+        "SELECT kind, coalesce(task, '') AS task, count(*) AS records, sum(len(token_ids)) AS tokens"
+        f" FROM ({carried}) GROUP BY ALL ORDER BY ALL"
+    )
+    models = rows(
+        f"SELECT DISTINCT coalesce(model, 'none: imported') AS model, tokenizer FROM ({carried}) ORDER BY ALL"
+    )
+    survival = rows("SELECT step, stage, ended, rows, round(share, 4) AS share FROM survival")
+    recipes = rows(
+        f"SELECT DISTINCT recipe FROM runs WHERE run_id IN (SELECT run_id FROM ({carried})) AND recipe IS NOT NULL"
+    )
+    parts = [
+        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
+        f"# {report.records:,} records in the format {report.format}",
+        f"Made by [forgetless](https://pypi.org/project/forgetless/), snapshot {report.snapshot} of its store."
+        f" Selected: `{' '.join(selected.split())}`. {report.target_tokens:,} tokens are targets.",
+        "## Records", _table(made),
+        "## What this format does not carry", LOST[report.format],
+        *([f"{report.left_out:,} selected records were left out for that reason."] if report.left_out else []),
+        "## Model and vocabulary", "Fingerprints of weights and vocabulary, by content.", _table(models),
+        "## Survival", "Rows that ended at each stage, by the filter that ended them.", _table(survival),
+        *(["## Recipe"] if recipes else []),
+        *(f"```yaml\n{yaml.safe_dump(json.loads(row['recipe']), sort_keys=False)}```" for row in recipes),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    if not rows:
+        return "None."
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(v) for v in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
