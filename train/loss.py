@@ -3,10 +3,11 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from forgetless.curator.head import Head
 from forgetless.train.example import IGNORED
 
 CHUNK = 1024
@@ -29,33 +30,14 @@ def token_nll(model: Any, input_ids: Tensor, position_ids: Tensor, shift_labels:
     ).last_hidden_state
     supervised = shift_labels != IGNORED
     hidden_ND, target_N = hidden_BTD[supervised], shift_labels[supervised]
-    head = _Head(model)
+    head = Head(model)
+    chunks = zip(hidden_ND.split(CHUNK), target_N.split(CHUNK), strict=True)
     if not torch.is_grad_enabled() or len(target_N) <= CHUNK:
-        chunks = [head(*pair) for pair in zip(hidden_ND.split(CHUNK), target_N.split(CHUNK), strict=True)]
-    else:
-        # Logits of one chunk are made again in the backward pass instead of being kept for all of them.
-        # F.linear_cross_entropy chunks too, but knows only weights per class, not per token.
-        chunks = [
-            checkpoint(head, *pair, use_reentrant=False)
-            for pair in zip(hidden_ND.split(CHUNK), target_N.split(CHUNK), strict=True)
-        ]
-    return torch.cat(chunks)
+        return torch.cat([_nll(head, *chunk) for chunk in chunks])
+    # Logits of one chunk are made again in the backward pass instead of being kept for all of them.
+    # F.linear_cross_entropy chunks too, but knows only weights per class, not per token.
+    return torch.cat([checkpoint(_nll, head, *chunk, use_reentrant=False) for chunk in chunks])
 
 
-class _Head(nn.Module):
-    """Hidden states → −log p of targets, with the scalings that some families put on their logits."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        config = model.config.get_text_config()
-        self.linear = model.get_output_embeddings()
-        self.scale = float(getattr(config, "logit_scale", None) or 1) / float(
-            getattr(config, "logits_scaling", None) or 1
-        )
-        self.softcap = getattr(config, "final_logit_softcapping", None)
-
-    def forward(self, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
-        logits_NV = self.linear(hidden_ND).float() * self.scale
-        if self.softcap:
-            logits_NV = torch.tanh(logits_NV / self.softcap) * self.softcap
-        return F.cross_entropy(logits_NV, target_N, reduction="none")
+def _nll(head: Head, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
+    return F.cross_entropy(head(hidden_ND), target_N, reduction="none")

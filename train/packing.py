@@ -83,23 +83,26 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0) -> dict[str, Any
     import torch
 
     width = max(sum(map(len, row)) for row in rows)
-    fields = {
-        "input_ids": np.full((len(rows), width), pad_id, dtype=np.int64),
-        "position_ids": np.zeros((len(rows), width), dtype=np.int64),
-        "shift_labels": np.full((len(rows), width), IGNORED, dtype=np.int64),
-        "token_weights": np.zeros((len(rows), width), dtype=np.float32),
-    }
+    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+    positions = np.zeros((len(rows), width), dtype=np.int64)
+    labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
+    weights = np.zeros((len(rows), width), dtype=np.float32)
     for b, row in enumerate(rows):
         start = 0
         for example in row:
             end = start + len(example)
-            fields["input_ids"][b, start:end] = example.token_ids
-            fields["position_ids"][b, start:end] = np.arange(len(example))
-            fields["shift_labels"][b, start : end - 1] = example.labels[1:]
-            fields["token_weights"][b, start : end - 1] = example.weights[1:]
+            ids[b, start:end] = example.token_ids
+            positions[b, start:end] = np.arange(len(example))
+            labels[b, start : end - 1] = example.labels[1:]
+            weights[b, start : end - 1] = example.weights[1:]
             start = end
-        fields["position_ids"][b, start:] = np.arange(width - start)
-    return {name: torch.from_numpy(array) for name, array in fields.items()}
+        positions[b, start:] = np.arange(width - start)
+    return {
+        "input_ids": torch.from_numpy(ids),
+        "position_ids": torch.from_numpy(positions),
+        "shift_labels": torch.from_numpy(labels),
+        "token_weights": torch.from_numpy(weights),
+    }
 
 
 def in_batches(examples: Sequence[Example], tokens: int) -> Iterator[list[Example]]:
