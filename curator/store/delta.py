@@ -58,8 +58,9 @@ class Table:
 
     def files(self, version: int | None = None) -> list[str]:
         """Absolute paths of the committed parts at `version` (the newest if None), in commit order."""
-        uris = self._open(version).file_uris()
-        return [uri.removeprefix("file://") for uri in uris]
+        folder = self.path.absolute()
+        # Of a URI only the name is used: the rest has spaces and the like escaped.
+        return [str(folder / uri.rpartition("/")[2]) for uri in self._open(version).file_uris()]
 
     def read(self) -> pa.Table:
         """All rows; for the small tables."""

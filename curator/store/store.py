@@ -138,4 +138,6 @@ class Store:
                 return pa.table({}) if relation is None else relation.to_arrow_table()
             except duckdb.Error as error:
                 message = " ".join(str(error).split("\n\n")[0].split())
-                raise UsageError(f"SQL: {message}", "`forgetless sql STORE --init` lists the views") from None
+                raise UsageError(
+                    f"SQL: {message}", "`forgetless sql STORE` lists the views and their columns"
+                ) from None

@@ -1,0 +1,134 @@
+"""`forgetless show`: one record, token by token."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from forgetless.curator.report.record import RecordView
+
+
+@click.command()
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("row", metavar="ID")
+@click.option("--scorer", metavar="SCORER", help="Whose scores to show, if there are several; the newest.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with per-token lists.")
+def show(store: Path, row: str, scorer: str | None, as_json: bool) -> None:
+    """Show one record, each target token coloured by its perplexity.
+
+    The beginning of an ID is enough. Hard tokens carry a mark that needs no colour.
+    """
+    from forgetless.curator.report.record import read_record
+    from forgetless.curator.store import Store
+
+    view = read_record(Store.open(store), row, scorer)
+    if as_json:
+        click.echo(json.dumps(_json(view), ensure_ascii=False, indent=2))
+    else:
+        _print(view)
+
+
+def _json(view: "RecordView") -> Any:
+    from forgetless.cli.plain import plain
+
+    per_token = {
+        "pieces": [m.piece for m in view.marks],
+        "is_target": [m.is_target for m in view.marks],
+        "perplexity": [m.perplexity for m in view.marks],
+    }
+    return plain({**view.row, **per_token, "scores": view.scores})
+
+
+def _print(view: "RecordView") -> None:
+    from rich.console import Console
+
+    from forgetless.curator.report.terminal import draw, legend
+
+    console = Console(highlight=False)
+    _print_header(view.row, console)
+    _print_messages(view.row, console)
+    console.rule("tokens", align="left", style="dim")
+    console.print(draw(view.marks), soft_wrap=not console.is_terminal)
+    console.rule(style="dim")
+    console.print(legend())
+    _print_summary(view, console)
+
+
+def _print_header(row: dict[str, Any], console: "Console") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from forgetless.curator.report.visible import one_line
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in _header(row).items():
+        if value not in (None, ""):
+            style = "red" if key in ("status", "rejection") and row["status"] == "rejected" else ""
+            table.add_row(key, Text(one_line(str(value)), style))
+    console.print(table)
+
+
+def _header(row: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a row beside its text, in the order people ask for it."""
+    step = f"{row['step']} (digest {row['digest'][:12]}), row {row['ordinal']} of its plan"
+    drawn = [
+        f"{key} {row[key]:g}"
+        for key in ("temperature", "top_p", "top_k", "max_tokens")
+        if row[key] is not None
+    ]
+    return {
+        "id": row["id"], "kind": row["kind"], "step": step, "stage": row["stage"], "task": row["task"],
+        "status": row["status"], "rejection": _rejection(row["rejection"]), "parent": row["parent_id"],
+        "verdicts": ", ".join(_verdict(verdict) for verdict in row["verdicts"] or []),
+        "finish": row["finish_reason"], "sampling": ", ".join(drawn), "seed": row["seed"],
+        "model": row["model"], "ids from": row["ids_from"],
+        "created": row["created"].isoformat(" ", "seconds"),
+    }  # fmt: skip
+
+
+def _rejection(rejection: dict[str, Any] | None) -> str | None:
+    if not rejection or rejection["reason"] is None:
+        return None
+    values = [f"{key} {rejection[key]:.4g}" for key in ("score", "threshold") if rejection[key] is not None]
+    return f"{rejection['step']}: {rejection['reason']}" + (f" ({', '.join(values)})" if values else "")
+
+
+def _verdict(verdict: dict[str, Any]) -> str:
+    said = f"{verdict['verifier']} {'passed' if verdict['passed'] else 'failed'}"
+    return f"{said}: {verdict['reason']}" if verdict["reason"] else said
+
+
+def _print_messages(row: dict[str, Any], console: "Console") -> None:
+    from rich.text import Text
+
+    from forgetless.curator.report.visible import safe
+
+    for message in row["messages"] or []:
+        console.print()
+        console.print(Text(message["role"], "bold cyan"))
+        console.print(Text(safe(message["content"])), soft_wrap=not console.is_terminal)
+    console.print()
+
+
+def _print_summary(view: "RecordView", console: "Console") -> None:
+    from forgetless.curator.report.heatmap import summarise
+
+    sources = {
+        "sampled": "not scored: these are the log-probs it was sampled with (`forgetless score` gives the base's)",
+        "none": "not scored, and not sampled: no token has a log-prob (`forgetless score` gives them)",
+    }
+    if view.scores:
+        said = f"scored by {view.scores['scorer'][:12]} ({view.scores['dtype']}, {view.scores['engine']})"
+    else:
+        said = sources[view.source]
+    figures = summarise(view.marks)
+    line = f"{figures.tokens} tokens, {figures.target_tokens} target"
+    if figures.perplexity is not None:
+        line += f", mean perplexity {figures.perplexity:.3g}, hard {figures.hard_share:.0%}"
+    console.print(f"{line}; {said}", markup=False)
