@@ -1,8 +1,12 @@
 """`forgetless build RECIPE`: make what a recipe names."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from forgetless.pipelines.build import BuildReport, StepPlan
 
 
 @click.command()
@@ -35,7 +39,7 @@ def build(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report), indent=2))
     else:
-        _print_report(report, loaded.store)
+        print_report(report, loaded.store)
     if refused := report.too_many_rejects():
         click.echo(
             f"{', '.join(refused)}: more rejects than allowed → "
@@ -45,7 +49,7 @@ def build(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
         raise SystemExit(TOO_MANY_REJECTS)
 
 
-def _print_plan(plans: list) -> None:  # type: ignore[type-arg]
+def _print_plan(plans: "list[StepPlan]") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -60,13 +64,11 @@ def _print_plan(plans: list) -> None:  # type: ignore[type-arg]
             console.print(f"{plan.name}: {note}", style="dim")
 
 
-def _print_report(report: object, store: Path) -> None:
+def print_report(report: "BuildReport", store: Path) -> None:
+    """What a build did, as a table on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    from forgetless.pipelines.build import BuildReport
-
-    assert isinstance(report, BuildReport)
     console = Console()
     if report.run_id is None:
         console.print("nothing to do: everything the recipe names is there")
@@ -74,4 +76,4 @@ def _print_report(report: object, store: Path) -> None:
     for step in report.steps:
         table.add_row(step["name"], f"{step['accepted']:,}", f"{step['rejected']:,}")
     console.print(table)
-    console.print(f"snapshot {report.snapshot} of {store}")
+    console.print(f"snapshot {report.snapshot} of {store}", highlight=False)

@@ -43,7 +43,9 @@ def read_rows(path: Path) -> Iterator[SourceRow]:
     elif path.suffix in (".jsonl", ".ndjson"):
         yield from _read_lines(path)
     else:
-        raise RecipeError(f"data file {str(path)!r} has an unknown ending", "use .jsonl, .json, .csv or .parquet")
+        raise RecipeError(
+            f"data file {str(path)!r} has an unknown ending", "use .jsonl, .json, .csv or .parquet"
+        )
 
 
 def _read_lines(path: Path) -> Iterator[SourceRow]:
@@ -68,7 +70,9 @@ def _read_json(path: Path) -> Iterator[SourceRow]:
     try:
         rows = json.loads(path.read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{str(path)!r} is not JSON: {error}", "one object per line is read from .jsonl") from None
+        raise RecipeError(
+            f"{str(path)!r} is not JSON: {error}", "one object per line is read from .jsonl"
+        ) from None
     if not isinstance(rows, list):
         raise RecipeError(f"{str(path)!r} is not a JSON list of objects")
     for number, row in enumerate(rows):
@@ -84,7 +88,9 @@ def _read_csv(path: Path) -> Iterator[SourceRow]:
             where = f"{path.name}:{reader.line_num}"
             extra = None in row
             raw = _canonical({str(k): v for k, v in row.items()})
-            yield SourceRow(where, raw, None if extra else dict(row), "has more fields than the header" if extra else "")
+            yield SourceRow(
+                where, raw, None if extra else dict(row), "has more fields than the header" if extra else ""
+            )
 
 
 def _read_parquet(path: Path) -> Iterator[SourceRow]:

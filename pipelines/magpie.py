@@ -71,7 +71,9 @@ class Reply:
     def extend(self, draft: Draft, answer: Answer) -> Draft:
         start = len(draft.token_ids)
         if self.turn + 1 == self.step.turns:
-            draft = draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(start)
+            draft = draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(
+                start
+            )
             return draft.said("assistant", answer.text)
         # The next user turn's markup begins with the end of this one.
         draft = draft.sampled(answer.ids, answer.logprobs)
@@ -109,7 +111,8 @@ def magpie(step: Magpie, material: Material) -> Pipeline:
 
 
 def _written(step: Magpie, material: Material) -> Iterator[Draft]:
-    tasks = [steering.task for steering in step.steering] or [None]
+    tasks: list[str | None] = [steering.task for steering in step.steering]
+    tasks = tasks or [None]
     if step.steering:
         material.chat.open_ids(step.steering[0].prompt)  # a template without system turns is refused here
     for i in range(step.count or 0):

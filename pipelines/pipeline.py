@@ -30,7 +30,9 @@ class Material:
     @cached_property
     def tokenizer(self) -> Any:
         """The model's tokenizer, with the recipe's chat template if it names one."""
-        return load_tokenizer(self.folder, self.recipe.model.chat_template, self.recipe.model.trust_remote_code)
+        return load_tokenizer(
+            self.folder, self.recipe.model.chat_template, self.recipe.model.trust_remote_code
+        )
 
     @cached_property
     def model(self) -> str:
@@ -69,11 +71,20 @@ class Material:
 class Stage(Protocol):
     """One request per draft."""
 
-    name: str
-    finished: bool
-    """Whether a turn must have ended by itself, where the recipe leaves it open."""
-    distinct: bool
-    """Whether the same turn twice in a step is a duplicate."""
+    @property
+    def name(self) -> str:
+        """Name in the store."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether a turn must have ended by itself, where the recipe leaves it open."""
+        ...
+
+    @property
+    def distinct(self) -> bool:
+        """Whether the same turn twice in a step is a duplicate."""
+        ...
 
     def ask(self, draft: Draft) -> Ask:
         """What to have continued."""

@@ -68,7 +68,9 @@ class StepRun:
         self, stage: Stage, number: int, drafts: Iterator[Draft], count: int, engine: Engine, chunk: Chunk
     ) -> None:
         waiting: dict[str, tuple[Draft, Ask]] = {}
-        duplicates = Duplicates(self._turns(stage)) if self.pipeline.filters.deduplicate and stage.distinct else None
+        duplicates = (
+            Duplicates(self._turns(stage)) if self.pipeline.filters.deduplicate and stage.distinct else None
+        )
         last = number + 1 == len(self.pipeline.stages)
 
         def requests() -> Iterator[Request]:

@@ -40,6 +40,10 @@ class ScoreRun:
 
     def run(self) -> None:
         """Score what is missing, committed a chunk at a time. What cannot be scored is said and left."""
+        if foreign := self.foreign():
+            note(f"{self.step.name}: {foreign:,} records belong to another tokenizer and are left out")
+        if not self.missing():
+            return
         from forgetless.curator.scoring.scorer import Scorer, TokenStats
         from forgetless.curator.scoring.table import stats_table
 

@@ -34,6 +34,7 @@ class TransformersBackend:
         self._waiting: list[Request] = []
         self._rows: list[_Row] = []
         self._cache: Any = None
+        self._mask_BT = torch.zeros(0, 0, dtype=torch.long)
 
     def add(self, request: Request) -> Result | None:
         room = self._limit - len(request.prompt_ids)

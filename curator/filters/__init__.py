@@ -37,7 +37,9 @@ def judge(turn: Turn, filters: Filters, finished: bool) -> Rejection | None:
         return Rejection(step="finished", reason="cut off before it ended", score=length)
     share = repetition(turn.ids)
     if length >= REPETITION_FROM and share > filters.max_repetition:
-        return Rejection(step="repetition", reason="repeats itself", score=share, threshold=filters.max_repetition)
+        return Rejection(
+            step="repetition", reason="repeats itself", score=share, threshold=filters.max_repetition
+        )
     return None
 
 

@@ -60,10 +60,14 @@ class Scorer:
             return f"token {max(token_ids)} is outside the vocabulary of {self.vocabulary}"
         return None
 
-    def score(self, records: Iterable[tuple[str, list[int]]], batch_tokens: int) -> Iterator[tuple[str, TokenStats]]:
+    def score(
+        self, records: Iterable[tuple[str, list[int]]], batch_tokens: int
+    ) -> Iterator[tuple[str, TokenStats]]:
         """(id, statistics) of (id, token ids), in batches of like lengths of about `batch_tokens` tokens."""
         for batch in _batches(records, batch_tokens):
-            yield from zip([record[0] for record in batch], self._score([ids for _, ids in batch]), strict=True)
+            yield from zip(
+                [record[0] for record in batch], self._score([ids for _, ids in batch]), strict=True
+            )
 
     @torch.inference_mode()
     def _score(self, batch: list[list[int]]) -> list[TokenStats]:
@@ -103,7 +107,9 @@ class Scorer:
         return (chosen_P1 - total_P1).squeeze(1), entropy_P, rank_P, *top
 
 
-def _batches(records: Iterable[tuple[str, list[int]]], batch_tokens: int) -> Iterator[list[tuple[str, list[int]]]]:
+def _batches(
+    records: Iterable[tuple[str, list[int]]], batch_tokens: int
+) -> Iterator[list[tuple[str, list[int]]]]:
     """Batches of at most `batch_tokens` padded tokens; sorted by length within a window, so little is padding."""
     window: list[tuple[str, Any]] = []
     for record in records:
