@@ -131,4 +131,4 @@ def _print_summary(view: "RecordView", console: "Console") -> None:
     line = f"{figures.tokens} tokens, {figures.target_tokens} target"
     if figures.perplexity is not None:
         line += f", mean perplexity {figures.perplexity:.3g}, hard {figures.hard_share:.0%}"
-    console.print(f"{line}; {said}", markup=False)
+    console.print(f"{line}; {said}", markup=False, soft_wrap=not console.is_terminal)

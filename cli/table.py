@@ -59,9 +59,9 @@ def cell(value: Any) -> Text:
     """One value: floats to 4 significant digits, NULL dim, everything on one line."""
     if value is None:
         return Text("NULL", "dim")
+    value = value if isinstance(value, float) else plain(value)
     if isinstance(value, float):
         return Text(_figure(value))
-    value = plain(value)
     if isinstance(value, list | dict):
         return Text(one_line(json.dumps(_rounded(value), ensure_ascii=False)))
     return Text(one_line(str(value)) if not isinstance(value, bool) else str(value).lower())

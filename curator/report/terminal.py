@@ -9,7 +9,7 @@ from forgetless.curator.report.heatmap import LEVELS, Level, Mark
 from forgetless.curator.report.visible import one_line
 from forgetless.schemas.tables import HARD_PERPLEXITY
 
-OPEN, CLOSE = "‹", "›"  # noqa: RUF001 - rare in text, unlike < and >
+OPEN, CLOSE = "‹", "›"  # rare in text, unlike < and >
 
 
 def draw(marks: Sequence[Mark]) -> Text:

@@ -1,7 +1,10 @@
 """A small store with every status, two kinds, scores of two scorers, runs and evals."""
 
 import json
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ IDS = {
     "rejected": "dd01" * 8,
 }
 """Name → id of the store's rows; `story` and `chat` begin alike."""
+COMMAND = [sys.executable, "-c", "from forgetless.cli.main import main; main()"]
 
 
 @pytest.fixture
@@ -99,3 +103,21 @@ def scores(outcome: Outcome, scorer: str, day: int) -> dict[str, Any]:
         "entropy": [None] + [1.0] * (size - 1), "rank": [None] + [1] * (size - 1),
         "created": datetime(2030, 1, day, tzinfo=UTC),
     }  # fmt: skip
+
+
+def forgetless(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, no terminal, 80 columns."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        env=os.environ | {"COLUMNS": "80"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`cli("sql", folder, "SELECT 1")`."""
+    return forgetless
