@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -65,14 +66,14 @@ def card(store: Store, report: ExportReport, data_file: str, selected: str, carr
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {report.records:,} records in the format {report.format}",
         f"Made by [forgetless](https://pypi.org/project/forgetless/), snapshot {report.snapshot} of its store."
-        f" Selected: `{' '.join(selected.split())}`. {report.target_tokens:,} tokens are targets.",
+        f" Selected: `{' '.join(selected.split()).replace(' )', ')')}`. {report.target_tokens:,} tokens are targets.",
         "## Records", _table(made),
         "## What this format does not carry", LOST[report.format],
         *([f"{report.left_out:,} selected records were left out for that reason."] if report.left_out else []),
         "## Model and vocabulary", "Fingerprints of weights and vocabulary, by content.", _table(models),
         "## Survival", "Rows that ended at each stage, by the filter that ended them.", _table(survival),
         *(["## Recipe"] if recipes else []),
-        *(f"```yaml\n{yaml.safe_dump(json.loads(row['recipe']), sort_keys=False)}```" for row in recipes),
+        *(f"```yaml\n{yaml.safe_dump(_public(json.loads(row['recipe'])), sort_keys=False)}```" for row in recipes),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -82,3 +83,16 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
         return "None."
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(v) for v in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _public(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The part of a recipe that made the records, without the folders of the machine it ran on."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: bare(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [bare(inner) for inner in value]
+        return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+    return bare({key: value for key, value in recipe.items() if key not in ("store", "train")})

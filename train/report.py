@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from pydantic import Field
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from forgetless.schemas.base import Frozen
@@ -115,14 +116,14 @@ def changes(before: list[Figure], after: list[Figure]) -> list[Change]:
 
 def plan_table(plan: TrainingPlan) -> Table:
     """What `--dry-run` prints."""
-    out = Table(title="training plan", show_header=False)
+    out = Table(show_header=False, box=None)
     rows = [
         ("snapshot", f"{plan.snapshot}"),
         ("targets", f"{plan.targets:,} records"),
         ("replay", f"{plan.replay:,} records, {plan.replay_share:.3f} per target in {plan.replay_unit}"),
         ("held out", f"{plan.held_out:,} records"),
         ("tokens in one pass", f"{plan.tokens:,}, of which {plan.target_tokens:,} are targets"),
-        ("masked", f"{plan.masked_tokens:,} tokens, {plan.masked_share:.1%} of those in play"),
+        ("masked", f"{plan.masked_tokens:,} targets, {plan.masked_share:.1%} of those in play"),
         ("work", f"{plan.rows:,} sequences in {plan.steps:,} optimiser steps"),
         *(("warning", warning) for warning in plan.warnings),
     ]
@@ -134,8 +135,8 @@ def plan_table(plan: TrainingPlan) -> Table:
 def change_table(report: TrainingReport) -> Table:
     """The forgetting table."""
     figures = ("before", "after", "change")
-    out = Table(title=f"{report.name}: what was learned and what was lost")
-    for name in ("", "role", "measure"):
+    out = Table(title=f"{report.name}: what was learned and what was lost", box=SIMPLE_HEAD)
+    for name in ("task", "role", "measure"):
         out.add_column(name)
     for name in figures:
         out.add_column(name, justify="right", no_wrap=True)

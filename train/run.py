@@ -115,18 +115,20 @@ def _fit(run: Prepared) -> None:
     from transformers import GenerationConfig
 
     from forgetless.train.check import check_model
+    from forgetless.train.failures import explained
     from forgetless.train.trainer import fit
 
     lm = load_model(run.folder, "float32", run.model.trust_remote_code)
     check_model(lm, run.training.packing)
     # transformers refuses to save what some models ship as generation settings: the file is copied instead.
     lm.generation_config = GenerationConfig()
-    lm, curve = fit(lm, run.data.examples, run.schedule, run.training, run.output.checkpoints)
-    lm.to(saved_dtype(run.folder)).save_pretrained(run.output.folder)
-    run.asking.tokenizer.save_pretrained(run.output.folder)
-    if (run.folder / "generation_config.json").is_file():
-        shutil.copyfile(run.folder / "generation_config.json", run.output.folder / "generation_config.json")
-    run.output.curve(curve)
+    with explained(run.output.folder):
+        lm, curve = fit(lm, run.data.examples, run.schedule, run.training, run.output.checkpoints)
+        lm.to(saved_dtype(run.folder)).save_pretrained(run.output.folder)
+        run.asking.tokenizer.save_pretrained(run.output.folder)
+        if (run.folder / "generation_config.json").is_file():
+            shutil.copy(run.folder / "generation_config.json", run.output.folder)
+        run.output.curve(curve)
 
 
 def saved_dtype(folder: Path) -> Any:

@@ -13,6 +13,8 @@ from forgetless.schemas.errors import UsageError
 from forgetless.schemas.outcome import Outcome, Span
 from forgetless.schemas.request import Message
 
+RECIPE = '{"name": "ours", "store": "/home/me/store", "model": {"path": "/home/me/models/llama"}}'
+
 
 def row(number: int, kind: str, messages: list[Message]) -> Outcome:
     return Outcome(
@@ -29,9 +31,7 @@ def store(tmp_path: Path) -> Path:
     chat = [Message(role="user", content="say ä"), Message(role="assistant", content='ä\n"ö"')]
     made.append("outcomes", [row(i, "magpie", chat) for i in range(7)])
     made.append("outcomes", [row(i, "bos_replay", []) for i in range(5)])
-    made.append(
-        "runs", [{"run_id": "run", "verb": "build", "event": "started", "recipe": '{"name": "ours"}'}]
-    )
+    made.append("runs", [{"run_id": "run", "verb": "build", "event": "started", "recipe": RECIPE}])
     made.take_snapshot("run")
     made.append("outcomes", [row(99, "magpie", chat)])
     return made.path
@@ -74,6 +74,8 @@ def test_the_card_says_what_made_it_and_what_is_lost(store: Path, tmp_path: Path
         "kind = 'magpie'",
     ):
         assert part in card
+    assert "path: llama" in card
+    assert "/home/me" not in card
     assert "bos_replay" not in card.split("## Survival")[0]
 
 
