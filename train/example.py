@@ -28,10 +28,9 @@ class Example:
         kind: str,
         token_ids: list[int],
         spans: list[tuple[int, int]],
-        max_length: int | None = None,
     ) -> "Example":
-        """A record whose target tokens lie in `spans`, cut to its first `max_length` tokens."""
-        ids = np.asarray(token_ids[:max_length], dtype=np.int64)
+        """A record whose target tokens lie in `spans`."""
+        ids = np.asarray(token_ids, dtype=np.int64)
         labels = np.full(len(ids), IGNORED, dtype=np.int64)
         for start, end in spans:
             labels[max(start, 1) : end] = ids[max(start, 1) : end]
@@ -49,6 +48,11 @@ class Example:
     def target_tokens(self) -> int:
         """How many tokens may be trained on."""
         return int(self.is_target.sum())
+
+    def cut(self, max_length: int) -> "Example":
+        """Its first `max_length` tokens."""
+        parts = (part[:max_length] for part in (self.token_ids, self.labels, self.weights))
+        return Example(self.id, self.kind, *parts)
 
     def without(self, dropped: np.ndarray) -> "Example":
         """The same with weight 0 where `dropped`, bool [T], is set; labels stay."""

@@ -75,9 +75,8 @@ def pack(lengths: Sequence[int], max_length: int, seed: int, epoch: int) -> list
 def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0) -> dict[str, Any]:
     """Rows of examples as tensors [B, T].
 
-    `position_ids` begin at 0 with every example and once more with the padding. transformers takes each
-    such restart for another sequence and lets none see another, given `attention_mask=None` and
-    `use_cache=False`. `shift_labels` and `token_weights` at position t are those of the token at t + 1
+    `position_ids` begin at 0 with every example; all padding has 0. transformers takes each restart for
+    another sequence and lets none see another, given `attention_mask=None` and `use_cache=False`. `shift_labels` and `token_weights` at position t are those of the token at t + 1
     of the same example.
     """
     import torch
@@ -96,7 +95,6 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0) -> dict[str, Any
             labels[b, start : end - 1] = example.labels[1:]
             weights[b, start : end - 1] = example.weights[1:]
             start = end
-        positions[b, start:] = np.arange(width - start)
     return {
         "input_ids": torch.from_numpy(ids),
         "position_ids": torch.from_numpy(positions),

@@ -25,6 +25,8 @@ class Base:
     """Fingerprint; records of another vocabulary are refused."""
     end_ids: list[int]
     """Ids that end a turn or a text."""
+    limit: int
+    """Positions that the model has; no record can be longer."""
 
 
 @dataclass(frozen=True)
@@ -56,38 +58,32 @@ def read_training(store: Store, training: Training, snapshot: int | None, base: 
     Raises:
         UsageError: no targets, another vocabulary, or a mask without scores.
     """
-    warnings: list[str] = []
-    held_out = _held_out(store, training.held_out, snapshot, training.max_length)
+    longest = min(training.max_length, base.limit)
+    held_out = _held_out(store, training.held_out, snapshot, longest)
     taken = {example.id for example in held_out}
-    targets = read_examples(store, training.targets, snapshot, training.max_length)
-    targets = [example for example in targets if example.id not in taken]
-    short = [example.id for example in targets if not example.target_tokens]
-    if short:
-        warnings.append(f"{len(short)} targets left out: no target token in the first {training.max_length}")
-        targets = [example for example in targets if example.target_tokens]
+    found = [e for e in read_examples(store, training.targets, snapshot) if e.id not in taken]
+    targets, warnings = _cut(found, longest)
     if not targets:
         raise UsageError(f"`train.targets` finds no record: {training.targets!r}", "correct the query")
     replay: list[Example] = []
     if training.replay:
         taken |= {example.id for example in targets}
-        found = read_examples(store, training.replay.sql, snapshot, training.max_length)
-        pool = [example for example in found if example.id not in taken and example.target_tokens]
-        replay = choose_replay(pool, targets, training.replay, training.seed)
+        pool = [e for e in read_examples(store, training.replay.sql, snapshot) if e.id not in taken]
+        usable, _ = _cut(pool, longest)
+        replay = choose_replay(usable, targets, training.replay, training.seed)
         warnings += _shortage(replay, targets, training.replay)
     _check_vocabulary(store, [*targets, *replay, *held_out], snapshot, base)
     if training.token_mask is None:
         return TrainingData(snapshot, targets, replay, held_out, warnings=warnings)
-    logprobs = _base_logprobs(store, targets, snapshot, base)
+    logprobs = _base_logprobs(store, training.targets, targets, snapshot, base)
     masked = mask_examples(targets, logprobs, training.token_mask, base.end_ids)
     in_play = sum(int(tokens_in_play(example, base.end_ids).sum()) for example in targets)
     dropped = sum(int((example.is_target & (example.weights == 0)).sum()) for example in masked)
     return TrainingData(snapshot, masked, replay, held_out, in_play, dropped, warnings)
 
 
-def read_examples(
-    store: Store, sql: str, snapshot: int | None, max_length: int | None = None
-) -> list[Example]:
-    """The records whose ids `sql` gives, in id order, cut to `max_length` tokens."""
+def read_examples(store: Store, sql: str, snapshot: int | None) -> list[Example]:
+    """The records whose ids `sql` gives, in id order."""
     rows = store.query(
         "SELECT id, kind, token_ids, target_spans FROM records"
         f" WHERE id IN (SELECT id FROM ({_bare(sql)})) ORDER BY id",
@@ -99,7 +95,6 @@ def read_examples(
             row["kind"],
             row["token_ids"],
             [(span["start"], span["end"]) for span in row["target_spans"]],
-            max_length,
         )
         for batch in rows.to_batches(max_chunksize=4096)
         for row in batch.to_pylist()
@@ -136,11 +131,23 @@ def _shortage(replay: Sequence[Example], targets: Sequence[Example], settings: R
     return [f"replay: {wanted:,} {settings.unit} wanted, {count:,} there beside what is held out; all used"]
 
 
-def _held_out(store: Store, settings: HeldOut | None, snapshot: int | None, max_length: int) -> list[Example]:
+def _held_out(store: Store, settings: HeldOut | None, snapshot: int | None, longest: int) -> list[Example]:
     if settings is None or not settings.count:
         return []
     first = f"SELECT DISTINCT id FROM ({_bare(settings.sql)}) ORDER BY id LIMIT {settings.count}"
-    return [e for e in read_examples(store, first, snapshot, max_length) if e.target_tokens]
+    return _cut(read_examples(store, first, snapshot), longest)[0]
+
+
+def _cut(examples: Sequence[Example], longest: int) -> tuple[list[Example], list[str]]:
+    """The examples' first `longest` tokens, those without a target there left out, and what was lost in words."""
+    cut = [example.cut(longest) for example in examples]
+    kept = [example for example in cut if example.target_tokens]
+    long = sum(len(example) > longest for example in examples)
+    lost = len(cut) - len(kept)
+    warnings = [f"{long:,} targets are longer than {longest:,} tokens and cut"] if long else []
+    if lost:
+        warnings.append(f"{lost:,} targets left out: no target token in the first {longest:,}")
+    return kept, warnings
 
 
 def _check_vocabulary(store: Store, examples: Sequence[Example], snapshot: int | None, base: Base) -> None:
@@ -154,11 +161,12 @@ def _check_vocabulary(store: Store, examples: Sequence[Example], snapshot: int |
 
 
 def _base_logprobs(
-    store: Store, examples: Sequence[Example], snapshot: int | None, base: Base
+    store: Store, sql: str, examples: Sequence[Example], snapshot: int | None, base: Base
 ) -> list[np.ndarray]:
     """float64 [T] for each example from the base model's scores; NaN where there is none."""
     stats = store.query(
         f"SELECT id, scorer, dtype, logprob FROM token_stats WHERE model = '{base.model}'"
+        f" AND id IN (SELECT id FROM ({_bare(sql)}))"
         " ORDER BY dtype = 'float32' DESC, scorer",
         snapshot,
     )

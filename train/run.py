@@ -1,5 +1,6 @@
 """`forgetless train`: read, measure, train, measure again, report."""
 
+import importlib.util
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ def prepare(recipe: Recipe) -> Prepared:
     training = recipe.train
     if training is None:
         raise RecipeError("the recipe has no `train`", "add `train:` with its `output`")
+    _require("accelerate", *(["peft"] if training.lora else []))
     store = Store.open(recipe.store)
     folder = resolve_model(recipe.model)
     output = Output(training.output)
@@ -62,7 +64,8 @@ def prepare(recipe: Recipe) -> Prepared:
     output.check(asked)
     tokenizer = load_tokenizer(folder, recipe.model.chat_template, recipe.model.trust_remote_code)
     asking = Asking.of(folder, tokenizer, recipe.model.start_token)
-    base = Base(asked["model"], tokenizer_fingerprint(tokenizer), asking.end_ids)
+    limit = getattr(_config(folder, recipe.model), "max_position_embeddings", None) or training.max_length
+    base = Base(asked["model"], tokenizer_fingerprint(tokenizer), asking.end_ids, limit)
     data = read_training(store, training, asked["snapshot"], base)
     wanted = measures(folder, asking, training.tasks, data.held_out)
     rows = schedule(
@@ -124,20 +127,32 @@ def _fit(run: Prepared) -> None:
     lm.generation_config = GenerationConfig()
     with explained(run.output.folder):
         lm, curve = fit(lm, run.data.examples, run.schedule, run.training, run.output.checkpoints)
-        lm.to(saved_dtype(run.folder)).save_pretrained(run.output.folder)
+        lm.to(_saved_dtype(run.folder, run.model)).save_pretrained(run.output.folder)
         run.asking.tokenizer.save_pretrained(run.output.folder)
         if (run.folder / "generation_config.json").is_file():
             shutil.copy(run.folder / "generation_config.json", run.output.folder)
         run.output.curve(curve)
 
 
-def saved_dtype(folder: Path) -> Any:
+def _saved_dtype(folder: Path, model: Model) -> Any:
     """The torch dtype that a checkpoint's config names; float32 where it names none."""
     import torch
+
+    dtype = _config(folder, model).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _config(folder: Path, model: Model) -> Any:
     from transformers import AutoConfig
 
-    dtype = AutoConfig.from_pretrained(folder).get_text_config().dtype
-    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
+    return config.get_text_config()
+
+
+def _require(*packages: str) -> None:
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UsageError(f"training needs {' and '.join(missing)}", "pip install 'forgetless[train]'")
 
 
 def _asked(training: Training, folder: Path, store: Store, output: Output) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The optimiser loop: transformers.Trainer with our rows, our loss, and resume that is exact."""
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,9 @@ from transformers import (
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from forgetless.curator.progress import Progress
+from forgetless.schemas.errors import UsageError
 from forgetless.schemas.recipe import Lora, Training
-from forgetless.train.example import Example
+from forgetless.train.example import IGNORED, Example
 from forgetless.train.loss import token_nll
 from forgetless.train.packing import Schedule, collate
 
@@ -34,7 +36,12 @@ def fit(
     Returns:
         The trained model, adapters merged, and one dict per optimiser step: step, loss (nats per unit of
         weight), learning_rate, grad_norm.
+
+    Raises:
+        UsageError: started as one of several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("training runs in one process", "start it without torchrun or `accelerate launch`")
     set_seed(training.seed)
     if training.lora:
         model = _with_adapters(model, training.lora)
@@ -82,14 +89,15 @@ class WeightedTrainer(Trainer):
     ) -> Tensor:
         """Σ weight · nll of this batch over Σ weight of the step. Tokens of weight 0 never reach the head."""
         weights = inputs["token_weights"]
-        labels = inputs["shift_labels"].masked_fill(weights == 0, -100)
+        labels = inputs["shift_labels"].masked_fill(weights == 0, IGNORED)
         lm = self.accelerator.unwrap_model(model)
         lm = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
         # The body is called without the Trainer's wrapper, so autocast has to be entered here.
         with self.accelerator.autocast():
             nll_N = token_nll(lm, inputs["input_ids"], inputs["position_ids"], labels)
-        total = weights.sum() if num_items_in_batch is None else num_items_in_batch
-        return (nll_N * weights[labels != -100]).sum() / total
+        total = weights.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        # A step in which every token is masked teaches nothing; 0 / 0 would destroy the weights.
+        return (nll_N * weights[labels != IGNORED]).sum() / total.clamp(min=1e-6)
 
 
 class _Rows(Dataset):

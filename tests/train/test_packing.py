@@ -86,7 +86,7 @@ def test_labels_and_weights_stay_within_their_record() -> None:
     fields = {name: tensor.tolist() for name, tensor in collate([[first, second], [first]]).items()}
     assert fields == {
         "input_ids": [[5, 6, 7, 8, 9], [5, 6, 7, 0, 0]],
-        "position_ids": [[0, 1, 2, 0, 1], [0, 1, 2, 0, 1]],
+        "position_ids": [[0, 1, 2, 0, 1], [0, 1, 2, 0, 0]],
         "shift_labels": [[6, 7, -100, 9, -100], [6, 7, -100, -100, -100]],
         "token_weights": [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0]],
     }

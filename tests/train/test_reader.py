@@ -1,6 +1,7 @@
 """From records to training data: selection, replay, masks, and what is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ NO_REPLAY = {"replay": None, "held_out": None}
 @pytest.fixture
 def base(tiny: Path) -> Base:
     tokenizer = load_tokenizer(tiny)
-    return Base(model_fingerprint(tiny), tokenizer_fingerprint(tokenizer), Asking.of(tiny, tokenizer).end_ids)
+    return Base(
+        model_fingerprint(tiny), tokenizer_fingerprint(tokenizer), Asking.of(tiny, tokenizer).end_ids, 256
+    )
 
 
 def training(**settings: object) -> Training:
@@ -117,7 +120,7 @@ def test_a_mask_takes_the_stored_scores_and_leaves_replay_alone(
 
 
 def test_a_mask_without_scores_names_the_command(make_store: MakeStore, base: Base) -> None:
-    other = Base("another model", base.tokenizer, base.end_ids)
+    other = replace(base, model="another model")
     settings = training(token_mask=TokenMask(threshold=2.5))
     with pytest.raises(UsageError, match=r"40 of 40 targets have none.*'g00' first.*forgetless score"):
         read_training(make_store(), settings, 1, other)
@@ -125,7 +128,7 @@ def test_a_mask_without_scores_names_the_command(make_store: MakeStore, base: Ba
 
 def test_records_of_another_vocabulary_are_refused(make_store: MakeStore, base: Base) -> None:
     with pytest.raises(UsageError, match="another vocabulary"):
-        read_training(make_store(), training(), 1, Base(base.model, "another", base.end_ids))
+        read_training(make_store(), training(), 1, replace(base, tokenizer="another"))
 
 
 def test_a_query_that_finds_nothing_is_refused(make_store: MakeStore, base: Base) -> None:
@@ -139,4 +142,13 @@ def test_long_records_are_cut_and_those_without_a_target_left_out(make_store: Ma
     data = read_training(make_store(), settings, 1, base)
     assert [example.id for example in data.targets] == [f"g{i:02}" for i in range(10)]
     assert {len(example) for example in data.examples} == {longest}
-    assert data.warnings[0] == f"30 targets left out: no target token in the first {longest}"
+    assert data.warnings[:2] == [
+        f"40 targets are longer than {longest} tokens and cut",
+        f"30 targets left out: no target token in the first {longest}",
+    ]
+
+
+def test_no_record_is_longer_than_the_model(make_store: MakeStore, base: Base) -> None:
+    settings = training(replay=Replay(share=1), held_out=None)
+    data = read_training(make_store(), settings, 1, replace(base, limit=30))
+    assert max(map(len, data.examples)) == 30

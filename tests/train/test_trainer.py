@@ -94,6 +94,16 @@ def test_tokens_of_weight_zero_teach_nothing(tiny: Path, tmp_path: Path) -> None
     assert difference_of_updates(tiny, *results) < 1e-4
 
 
+def test_a_step_with_everything_masked_changes_nothing(tiny: Path, tmp_path: Path) -> None:
+    example = random_examples(1, 262)[0]
+    nothing = example.without(np.ones(len(example), dtype=bool))
+    training = settings(tmp_path, batch_size=1)
+    model, curve = fit(load_model(tiny, "float32"), [nothing], Schedule([[0]], 1), training, tmp_path)
+    assert curve[0]["loss"] == 0
+    before = load_model(tiny, "float32").state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_adapters_train_and_are_merged(tiny: Path, tmp_path: Path) -> None:
     training = settings(tmp_path, lora={"rank": 4, "alpha": 8}, batch_size=4)
     model, curve = fitted(tiny, training, plan_for(training, 20))
