@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Say which engine, device and packages were found, and what to install."""
+    """Say which engine and device are here, and what to install."""
     from forgetless.curator.environment import examine
     from forgetless.schemas.errors import FAILED
 

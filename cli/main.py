@@ -52,7 +52,7 @@ class Verbs(click.Group):
         for section, verbs in SECTIONS.items():
             commands = [(verb, self.get_command(ctx, verb)) for verb in verbs]
             with formatter.section(section):
-                formatter.write_dl([(verb, c.get_short_help_str(66)) for verb, c in commands if c])
+                formatter.write_dl([(f"{verb:<8}", c.get_short_help_str(150)) for verb, c in commands if c])
 
 
 @click.command(cls=Verbs)

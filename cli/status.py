@@ -21,7 +21,7 @@ LEFT_OUT = {"steps": ("pipeline", "intermediate")}
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(store: Path, as_json: bool) -> None:
-    """Show what is in a store: records, steps, tokens, scores, runs, snapshots."""
+    """Show what is in a store: rows, steps, tokens, scores, runs."""
     from forgetless.curator.store import Store
     from forgetless.curator.store.summary import summarise
 

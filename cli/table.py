@@ -20,7 +20,7 @@ SHOWN_ROWS = 200
 NARROWEST = 12
 """Text columns are not cut below this many characters: the rows are printed one under another instead."""
 PADDING = 3
-"""Characters that a column costs beside its content."""
+"""Characters between two columns."""
 
 
 def print_rows(rows: pa.Table) -> None:
@@ -32,7 +32,7 @@ def print_rows(rows: pa.Table) -> None:
     numeric = [_is_number(field.type) for field in rows.schema]
     widths = [max(cell_len(text.plain) for text in column) for column in _columns(names, cells)]
     if not console.is_terminal:
-        console.width = sum(widths) + PADDING * len(widths)
+        console.width = sum(widths) + PADDING * (len(widths) - 1)
     fitted = fit(widths, numeric, console.width)
     if fitted is None:
         _print_blocks(console, names, cells)
@@ -45,7 +45,7 @@ def print_rows(rows: pa.Table) -> None:
 def fit(widths: Sequence[int], numeric: Sequence[bool], room: int) -> list[int] | None:
     """Column widths that fit `room` characters, the widest text columns cut first; None if none do."""
     fitted = list(widths)
-    excess = sum(fitted) + PADDING * len(fitted) - room
+    excess = sum(fitted) + PADDING * (len(fitted) - 1) - room
     while excess > 0:
         cuttable = [i for i, width in enumerate(fitted) if not numeric[i] and width > NARROWEST]
         if not cuttable:

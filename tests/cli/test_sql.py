@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import duckdb
 import pytest
 
@@ -57,12 +58,26 @@ def test_a_table_never_obeys_what_a_model_wrote(cli: Cli, folder: Path) -> None:
     assert done.stdout.splitlines()[2].strip() == "a␛[2J⏎b"
 
 
+def test_a_terminal_gets_what_fits(cli: Cli, folder: Path) -> None:
+    terminal = {"FORCE_COLOR": "1", "COLUMNS": "60"}
+    cut = cli("sql", folder, "SELECT repeat('x', 99) AS long, 12345678 AS number", **terminal).stdout
+    assert [len(click.unstyle(line).rstrip()) <= 60 for line in cut.splitlines()] == [True] * 3
+    assert "…" in cut
+    assert "12345678" in cut
+    blocks = cli("sql", folder, "FROM outcomes LIMIT 2", **terminal).stdout
+    assert "row 2 ─" in click.unstyle(blocks)
+    assert "sampled_logprobs" in blocks
+    long = cli("sql", folder, "FROM range(1234)", **terminal)
+    assert long.stderr == "1,034 more rows: --format csv prints all\n"
+    assert cli("sql", folder, "FROM range(1234)").stdout.count("\n") == 1236
+
+
 @pytest.mark.parametrize(
     ("widths", "numeric", "room", "expected"),
     [
         ([4, 10], [True, False], 80, [4, 10]),
-        ([4, 100], [True, False], 80, [4, 70]),
-        ([60, 50, 5], [False, False, True], 80, [33, 33, 5]),
+        ([4, 100], [True, False], 80, [4, 73]),
+        ([60, 50, 5], [False, False, True], 80, [34, 35, 5]),
         ([40, 40, 100], [True, True, False], 80, None),
     ],
 )
