@@ -7,11 +7,11 @@ from typing import Any
 from forgetless.curator.engines import ChildEngine, Engine
 from forgetless.curator.progress import note
 from forgetless.curator.store import Store
+from forgetless.curator.store.runs import recorded_run
 from forgetless.curator.store.vocab import ensure_vocab
 from forgetless.pipelines.pipeline import Material
 from forgetless.pipelines.registry import PIPELINES
 from forgetless.pipelines.run_step import StepRun
-from forgetless.pipelines.runs import recorded_run
 from forgetless.pipelines.score import ScoreRun
 from forgetless.pipelines.sets import other_sets
 from forgetless.schemas.errors import RecipeError

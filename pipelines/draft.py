@@ -76,17 +76,20 @@ class Answer:
 
     ids: list[int]
     """Sampled ids without the end of the turn."""
-    logprobs: list[float]
+    logprobs: list[float | None]
+    """None each where the record's own prefix is not the one they were sampled behind."""
     end_ids: list[int]
     """The end of the turn as sampled; empty where it was cut off."""
-    end_logprobs: list[float]
+    end_logprobs: list[float | None]
     text: str
     finish_reason: str
 
     @classmethod
-    def of(cls, result: Result, ask: Ask, tokenizer: Any) -> "Answer":
+    def of(cls, result: Result, ask: Ask, draft: Draft, tokenizer: Any) -> "Answer":
         """Cut the stop token, or the tokens that spell a stop text, off the sampled ids."""
         ids = result.token_ids
+        own = ask.prompt_ids == draft.token_ids
+        logprobs: list[float | None] = list(result.logprobs) if own else [None] * len(ids)
         end = len(ids)
         if result.finish_reason == "stop" and ids and ids[-1] in ask.stop_ids:
             end -= 1
@@ -94,6 +97,6 @@ class Answer:
             while end and any(stop in tokenizer.decode(ids[:end]) for stop in ask.stop_texts):
                 end -= 1
         return cls(
-            ids[:end], result.logprobs[:end], ids[end:], result.logprobs[end:],
+            ids[:end], logprobs[:end], ids[end:], logprobs[end:],
             tokenizer.decode(ids[:end], skip_special_tokens=True), result.finish_reason,
         )  # fmt: skip

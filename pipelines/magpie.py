@@ -44,9 +44,7 @@ class Instruction:
         return Ask(ids, self.step.instruction, chat.user_stop_ids, chat.user_stop_texts)
 
     def extend(self, draft: Draft, answer: Answer) -> Draft:
-        # Log-probs under a steering prefix are not those of the record's own prefix.
-        logprobs = [None] * len(answer.ids) if self.step.steering else answer.logprobs
-        draft = draft.sampled(answer.ids, logprobs).said("user", answer.text)
+        draft = draft.sampled(answer.ids, answer.logprobs).said("user", answer.text)
         return draft.given(self.material.chat.answer_ids())
 
 

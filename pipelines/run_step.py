@@ -102,12 +102,16 @@ class StepRun:
         if result.error:
             draft = replace(draft, rejection=Rejection(step="engine", reason=result.error))
         else:
-            answer = Answer.of(result, ask, self.material.tokenizer)
+            answer = Answer.of(result, ask, draft, self.material.tokenizer)
             turn = Turn(answer.ids, answer.text, answer.finish_reason)
             rejection = judge(turn, self.pipeline.filters, stage.finished)
             if not rejection and duplicates:
                 rejection = duplicates.judge(answer.text)
-            draft = replace(stage.extend(draft, answer), rejection=rejection)
+            if rejection:  # what was sampled, and nothing behind it
+                logprobs = answer.logprobs + answer.end_logprobs
+                draft = replace(draft.sampled(result.token_ids, logprobs), rejection=rejection)
+            else:
+                draft = stage.extend(draft, answer)
         status: Status = "rejected" if draft.rejection else "accepted" if last else "intermediate"
         return self._row(draft, stage.name, status, ask, result)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from forgetless.schemas.base import Frozen
-from forgetless.schemas.request import Sampling
+from forgetless.schemas.request import Greedy, Sampling
 
 
 def _from_recipe(path: Path, info: ValidationInfo) -> Path:
@@ -92,7 +92,7 @@ class BosReplay(Step):
     pipeline: Literal["bos_replay"]
     count: int = Field(ge=1)
     """Texts to ask for."""
-    sampling: Sampling = Sampling(max_tokens=512)
+    sampling: Sampling = Sampling()
     """How to draw; temperature 1 and no truncation sample the model's own distribution."""
     filters: Filters = Filters()
     """What a text must pass."""
@@ -128,9 +128,9 @@ class Magpie(Step):
     """Taken in turn, one per conversation."""
     questions: Questions | None = None
     """Prepared first questions."""
-    instruction: Sampling = Sampling(max_tokens=512)
+    instruction: Sampling = Sampling()
     """How questions are drawn."""
-    answer: Sampling = Sampling(temperature=0, max_tokens=1024)
+    answer: Greedy = Greedy()
     """How answers are drawn; greedy by default, as in the paper."""
     filters: Filters = Filters()
     """What every generated turn must pass."""

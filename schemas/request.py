@@ -23,7 +23,16 @@ class Sampling(Frozen):
     """Nucleus: the smallest set of tokens with at least this probability."""
     top_k: int = Field(0, ge=0)
     """Only the k most probable tokens; 0 is all."""
-    max_tokens: int = Field(256, ge=1)
+    max_tokens: int = Field(512, ge=1)
+    """Longest continuation, in tokens."""
+
+
+class Greedy(Sampling):
+    """Sampling whose default is the most probable token, for answers."""
+
+    temperature: float = Field(0.0, ge=0)
+    """0 is greedy."""
+    max_tokens: int = Field(1024, ge=1)
     """Longest continuation, in tokens."""
 
 

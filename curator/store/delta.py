@@ -46,7 +46,7 @@ class Table:
         """
         with disk_errors(self.path):
             action = self._write_part(rows.select(self.schema.names).cast(self.schema))
-            table = DeltaTable(self.path, skip_stats=True)
+            table = DeltaTable(self.path)
             table.create_write_transaction([action], "append", DeltaSchema.from_arrow(self.schema))
             self._sync_log()
             table.update_incremental()
@@ -68,7 +68,7 @@ class Table:
 
     def _open(self, version: int | None) -> DeltaTable:
         try:
-            return DeltaTable(self.path, version=version, skip_stats=True)
+            return DeltaTable(self.path, version=version)
         except DeltaError as error:
             raise StoreError(f"table {str(self.path)!r} cannot be opened: {_one_line(error)}") from None
 
