@@ -15,6 +15,7 @@ from forgetless.curator.models import (
 )
 from forgetless.curator.progress import note
 from forgetless.curator.store import Store
+from forgetless.curator.store.runs import recorded_run
 from forgetless.schemas.errors import RecipeError, UsageError
 from forgetless.schemas.recipe import Model, Recipe, Training
 from forgetless.train.asking import Asking
@@ -23,7 +24,7 @@ from forgetless.train.evaluate import Measure, measures
 from forgetless.train.output import Output
 from forgetless.train.packing import Schedule, schedule
 from forgetless.train.reader import Base, TrainingData, read_training
-from forgetless.train.report import TrainingPlan, TrainingReport, changes
+from forgetless.train.report import Change, TrainingPlan, TrainingReport, changes
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,10 @@ def train(recipe: Recipe) -> TrainingReport:
     digest = run.output.begin(run.asked)
     name = run.training.name or run.training.output.name
     evals = Evals(run.store, f"train-{digest[:16]}", name, digest, run.plan.snapshot, run.training.seed)
-    trust = run.model.trust_remote_code
-    before = evals.figures("before", run.folder, run.asking, run.measures, trust)
-    _fit(run)
+    with recorded_run(run.store, evals.run_id, "train", recipe, {}) as summary:
+        measured = _measured_training(run, evals)
+        summary |= {"plan": run.plan.model_dump(), "changes": [c.model_dump() for c in measured]}
     folder = run.output.folder
-    wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
-    after = evals.figures("after", folder, run.asking, wanted, trust)
     report = TrainingReport(
         name=name,
         run_id=evals.run_id,
@@ -107,10 +106,18 @@ def train(recipe: Recipe) -> TrainingReport:
         model=model_fingerprint(folder),
         checkpoint=str(folder),
         plan=run.plan,
-        changes=changes(before, after),
+        changes=measured,
     )
     run.output.finish(report)
     return report
+
+
+def _measured_training(run: Prepared, evals: Evals) -> list[Change]:
+    trust, folder = run.model.trust_remote_code, run.output.folder
+    before = evals.figures("before", run.folder, run.asking, run.measures, trust)
+    _fit(run)
+    wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
+    return changes(before, evals.figures("after", folder, run.asking, wanted, trust))
 
 
 def _fit(run: Prepared) -> None:

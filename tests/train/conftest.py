@@ -1,15 +1,14 @@
 """A tiny random Llama with a chat template, and a store of records for it."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from training_records import outcome, scores
 
 from forgetless.curator.models import load_tokenizer, model_fingerprint, tokenizer_fingerprint
 from forgetless.curator.store import Store
-from forgetless.schemas.outcome import Outcome, Span
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -69,17 +68,6 @@ def tiny_model(tiny: Path) -> Any:
     return load_model(tiny, "float32")
 
 
-def outcome(
-    id: str, kind: str, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], tokenizer: str
-) -> Outcome:
-    """An accepted row."""
-    return Outcome(
-        id=id, plan_id=id, run_id="run", step=kind, digest=kind, pipeline="test", stage="test", kind=kind,
-        status="accepted", ordinal=0, text="", token_ids=list(token_ids), ids_from="tokenizer",
-        target_spans=[Span(start=a, end=b) for a, b in spans], tokenizer=tokenizer,
-    )  # fmt: skip
-
-
 @pytest.fixture
 def make_store(tiny: Path, tmp_path: Path) -> Callable[[], Store]:
     """Makes a store of 40 question-answer records, 40 BOS texts, all scored, and a snapshot."""
@@ -108,14 +96,3 @@ def make_store(tiny: Path, tmp_path: Path) -> Callable[[], Store]:
         return store
 
     return make
-
-
-def scores(row: Outcome, model: str, tokenizer: str) -> dict[str, Any]:
-    """Made-up log-probs, different for nearly every token."""
-    size = len(row.token_ids)
-    logprob = [None, *(-((7 * i + 13 * len(row.id) + row.token_ids[i]) % 97) / 32 for i in range(1, size))]
-    return {
-        "id": row.id, "scorer": "s", "model": model, "tokenizer": tokenizer, "dtype": "float32",
-        "engine": "transformers", "run_id": "run", "logprob": logprob, "entropy": [None] * size,
-        "rank": [None] * size, "target_tokens": size, "created": datetime.now(UTC),
-    }  # fmt: skip

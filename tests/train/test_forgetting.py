@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import outcome
+from training_records import outcome
 
 from forgetless.curator.models import load_model, load_tokenizer, tokenizer_fingerprint
 from forgetless.curator.store import Store

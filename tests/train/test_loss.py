@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_packing import random_examples
+from training_records import random_examples
 
 from forgetless.schemas.errors import ModelError
 from forgetless.train import loss

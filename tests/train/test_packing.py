@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_records import random_examples
 
 from forgetless.curator.models import load_model
 from forgetless.train.example import Example
@@ -13,15 +14,6 @@ from forgetless.train.loss import token_nll
 from forgetless.train.packing import collate, in_batches, pack, schedule
 
 STORIES = Path(__file__).parents[3] / "shared" / "data" / "stories260k"
-
-
-def random_examples(count: int, vocabulary: int, longest: int = 50) -> list[Example]:
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(2, longest, size=count)
-    return [
-        Example.of(str(i), "replay", rng.integers(3, vocabulary, size=n).tolist(), [(1, n)])
-        for i, n in enumerate(lengths)
-    ]
 
 
 def nll(model: Any, rows: list[list[Example]]) -> torch.Tensor:

@@ -72,6 +72,8 @@ def test_a_run_learns_measures_and_is_done_once(
         for phase in ("before", "after")
     }
     assert {row["model"] for row in rows} == {model_fingerprint(tiny), model_fingerprint(tmp_path / "out")}
+    runs = Store.open(tmp_path / "store").query("SELECT verb, state FROM last_runs").to_pylist()
+    assert runs == [{"verb": "train", "state": "done"}]
     capsys.readouterr()
     assert train(recipe(steps=400)) == report
     assert "nothing to do" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_packing import random_examples
+from training_records import random_examples
 
 from forgetless.curator.models import load_model
 from forgetless.schemas.recipe import Training
