@@ -278,11 +278,11 @@ class Training(Frozen):
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm."""
     batch_size: int = Field(8, ge=1)
-    """Packed sequences per optimiser step and device, before accumulation."""
+    """Packed sequences in a batch."""
     accumulation: int = Field(1, ge=1)
     """Batches per optimiser step."""
     max_length: int = Field(1024, ge=8)
-    """Tokens in a packed sequence; longer records are cut."""
+    """Tokens in a packed sequence; longer records are cut, with a warning."""
     packing: bool = True
     """Several records in a sequence, none seeing another; else one record per sequence."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -290,7 +290,7 @@ class Training(Frozen):
     seed: int = 0
     """Order, packing and dropout."""
     save_every: int | None = Field(None, ge=1)
-    """Steps between resumable checkpoints; a tenth of the run if not given."""
+    """Steps between resumable checkpoints, kept until the run is done; a tenth of the run if not given."""
     tasks: list[Task] = Field(default_factory=list)
     """Questions asked before and after."""
     held_out: HeldOut | None = HeldOut()

@@ -65,7 +65,7 @@ def card(store: Store, report: ExportReport, data_file: str, selected: str, carr
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {report.records:,} records in the format {report.format}",
-        f"Made by [forgetless](https://pypi.org/project/forgetless/), snapshot {report.snapshot} of its store."
+        f"Made by forgetless, snapshot {report.snapshot} of its store."
         f" Selected: `{' '.join(selected.split()).replace(' )', ')')}`. {report.target_tokens:,} tokens are targets.",
         "## Records", _table(made),
         "## What this format does not carry", LOST[report.format],
