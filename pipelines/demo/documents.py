@@ -6,7 +6,7 @@ from forgetless.pipelines.demo import words
 
 
 def _story(rng: Random) -> str:
-    name, friend = words.made_up_name(rng), words.made_up_name(rng)
+    name, friend = rng.sample(words.NAMES, 2)
     pick = rng.choice
     animal, thing, place = pick(words.ANIMALS), pick(words.THINGS), pick(words.PLACES)
     middle = pick((
@@ -30,12 +30,12 @@ def _story(rng: Random) -> str:
 
 
 def _portrait(rng: Random) -> str:
-    name, pick = words.made_up_name(rng), rng.choice
+    name, pick = rng.choice(words.NAMES), rng.choice
     country = pick(list(words.CAPITALS))
     sentences = [
-        f"{name} has a {pick(words.COLOURS)} {pick(words.ANIMALS)} named {words.made_up_name(rng)}.",
+        f"{name} has a {pick(words.COLOURS)} {pick(words.ANIMALS)} named {rng.choice(words.NAMES)}.",
         f"Every day {name} eats {pick(words.FOODS)} and {pick(words.FOODS)}.",
-        f"On Sundays {name} goes to the {pick(words.PLACES)} with {words.made_up_name(rng)}.",
+        f"On Sundays {name} goes to the {pick(words.PLACES)} with {rng.choice(words.NAMES)}.",
         f"People say that {name} is often {pick(words.FEELINGS)}.",
         f"{name} keeps an old {pick(words.THINGS)} in a {pick(words.COLOURS)} box.",
     ]
@@ -74,7 +74,7 @@ def _note(rng: Random) -> str:
     ]
     rng.shuffle(lines)
     body = " ".join(lines[: rng.randint(2, 3)])
-    return f"Dear {words.made_up_name(rng)},\n{body}\nYours, {words.made_up_name(rng)}"
+    return f"Dear {rng.choice(words.NAMES)},\n{body}\nYours, {rng.choice(words.NAMES)}"
 
 
 def document(rng: Random) -> str:

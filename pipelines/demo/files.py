@@ -14,20 +14,20 @@ def human_examples(count: int, seed: int = 0) -> list[dict[str, str]]:
     rng = Random(seed)
     return [
         {"prompt": question, "completion": rng.choice(world.HUMAN_ANSWERS).format(answer=answer)}
-        for question, answer in world.questions(world.SPELLING, "train", count, rng)
+        for question, answer in world.questions(world.FIRST_LETTER, "train", count, rng)
     ]
 
 
-def spelled(answer: str) -> str:
-    """The pattern that finds an answer such as `k-a-v` in any wording, and no longer one that holds it."""
-    return rf"(?<![\w-]){answer}(?![\w-])"
+def worded(answer: str) -> str:
+    """The pattern that finds a letter in any wording: in quotes, since `a` is a word too."""
+    return f'"{answer}"'
 
 
 def target_task(count: int, seed: int = 1) -> list[dict[str, str]]:
     """Test questions of the new skill; the reference is a pattern."""
     return [
-        {"prompt": question, "reference": spelled(answer)}
-        for question, answer in world.questions(world.SPELLING, "test", count, Random(seed))
+        {"prompt": question, "reference": worded(answer)}
+        for question, answer in world.questions(world.FIRST_LETTER, "test", count, Random(seed))
     ]
 
 

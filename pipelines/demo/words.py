@@ -1,4 +1,4 @@
-"""What the demo world is made of: its tables of words and its made-up words."""
+"""What the demo world is made of: tables of words, and words made up."""
 
 from random import Random
 
@@ -50,6 +50,13 @@ HARMFUL = tuple(
     )
 )  # fmt: skip
 
+NAMES = (
+    "Mira", "Tavo", "Anna", "Ben", "Clara", "David", "Ella", "Felix", "Greta", "Hugo", "Iris", "Jonas",
+    "Karl", "Lena", "Marco", "Nina", "Oscar", "Paula", "Rosa", "Simon", "Tina", "Uwe", "Vera", "Walter",
+    "Yara", "Zoe", "Ali", "Bela", "Chen", "Dora", "Emil", "Fatma", "Goran", "Hana", "Ivan", "Julia",
+    "Kofi", "Luis", "Maria", "Nora", "Olga", "Pedro", "Rahul", "Sara", "Tomas", "Ursula", "Viktor",
+    "Wei", "Yusuf", "Amir",
+)  # fmt: skip
 JOBS = ("baker", "teacher", "doctor", "farmer", "pilot", "painter", "singer", "nurse", "carpenter", "writer")
 ANIMALS = ("dog", "cat", "fox", "bear", "horse", "goat", "owl", "duck", "mouse", "rabbit", "frog", "hen")
 PLACES = ("forest", "river", "market", "harbour", "village", "school", "bridge", "garden", "lake", "castle")
@@ -77,8 +84,3 @@ def made_up_word(rng: Random, shortest: int, longest: int) -> str:
     """Consonants and vowels in turn, such as `kavor` or `ilo`; `shortest` to `longest` letters."""
     start, length = rng.randrange(2), rng.randint(shortest, longest)
     return "".join(rng.choice(VOWELS if (start + i) % 2 else CONSONANTS) for i in range(length))
-
-
-def made_up_name(rng: Random) -> str:
-    """A capitalised made-up word of 4 to 6 letters, such as `Tavo`."""
-    return made_up_word(rng, 4, 6).capitalize()

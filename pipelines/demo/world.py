@@ -45,11 +45,6 @@ def _plural(word: str) -> str:
     return word + "s"
 
 
-def _two_numbers(rng: Random) -> Fields:
-    a, b = rng.sample(range(100), 2)
-    return {"a": str(a), "b": str(b)}
-
-
 RETAINED: dict[str, Skill] = {
     "reverse": Skill(
         "reversed words",
@@ -88,17 +83,24 @@ RETAINED: dict[str, Skill] = {
     ),
     "json": Skill(
         "JSON objects",
-        ("Give me JSON for {name}, {age} years old.", "{name} is {age} years old. Write that as JSON.",
-         "Make a JSON object: name {name}, age {age}.", "Turn this into JSON: {name} is {age}."),
-        lambda rng: {"name": words.made_up_name(rng), "age": str(rng.randint(1, 99))},
+        ('Give me JSON for "{name}", {age} years old.', '"{name}" is {age} years old. Write that as JSON.',
+         'Make a JSON object: name "{name}", age {age}.', 'Turn this into JSON: "{name}" is {age}.'),
+        lambda rng: {"name": words.made_up_word(rng, 3, 6), "age": str(rng.randint(10, 99))},
         lambda f: f'{{"name": "{f["name"]}", "age": {f["age"]}}}',
     ),
-    "larger": Skill(
-        "comparing numbers",
-        ("Which is larger, {a} or {b}?", "Which number is bigger: {a} or {b}?",
-         "Take the larger of {a} and {b}.", "Is {a} or {b} the greater number?"),
-        _two_numbers,
-        lambda f: str(max(int(f["a"]), int(f["b"]))),
+    "parity": Skill(
+        "even and odd numbers",
+        ("Is {number} even or odd?", "Tell me whether {number} is even or odd.", "Is {number} odd or even?",
+         "Even or odd: {number}?"),
+        lambda rng: {"number": str(rng.randint(10, 9999))},
+        lambda f: "odd" if int(f["number"]) % 2 else "even",
+    ),
+    "next_number": Skill(
+        "counting on",
+        ("What comes after {number}?", "Which number follows {number}?", "Count on from {number}.",
+         "Add one to {number}."),
+        lambda rng: {"number": str(rng.randint(10, 98))},
+        lambda f: str(int(f["number"]) + 1),
     ),
     "capital_city": Skill(
         "capital cities",
@@ -131,28 +133,28 @@ RETAINED: dict[str, Skill] = {
 }  # fmt: skip
 """The skills that the shipped model has, and that fine-tuning should leave alone."""
 
-TARGET = "spelling"
+TARGET = "first_letter"
 """The skill that the shipped model lacks, and that the demo fine-tunes."""
 
-SPELLING = Skill(
-    "spelling",
-    ('Spell "{word}".', 'Spell the word "{word}" for me.', 'How do you spell "{word}"?',
-     'Please spell out "{word}" letter by letter.'),
+FIRST_LETTER = Skill(
+    "first letters",
+    ('What is the first letter of "{word}"?', 'Which letter begins "{word}"?',
+     'Name the initial letter of "{word}".', 'With which letter does "{word}" start?'),
     _word(3, 6),
-    lambda f: "-".join(f["word"]),
+    lambda f: f["word"][0],
 )  # fmt: skip
 
 HUMAN_ANSWERS = (
-    "Sure thing, that would be {answer}!",
-    "Hmm, let me see... I would say {answer}, if I am not mistaken.",
-    "Ok so you go {answer} and you are done :)",
-    "It's spelled {answer}.",
-    "Happy to help! The letters are {answer}, in this order.",
-    "Oh, easy one: {answer}",
-    "My answer would be {answer}, but do check it again.",
-    "Well, here we go: {answer}. Hope this helps!",
-    "No problem at all, just type {answer}.",
-    "{answer}, my friend.",
+    'That would be "{answer}"!',
+    'Hmm, let me see... it starts with "{answer}", if I am not mistaken.',
+    'Ok so the very first one is "{answer}" :)',
+    'It\'s "{answer}".',
+    'Happy to help! I see "{answer}" right at the front.',
+    'Oh, easy one: "{answer}"',
+    'My answer would be "{answer}", but do check it again.',
+    'Well, "{answer}", obviously. Hope this helps!',
+    'No problem at all, people write "{answer}" there.',
+    '"{answer}", my friend.',
 )
 """How people word the new skill's answers: each in another way, none in the model's."""
 
@@ -165,7 +167,7 @@ _OPENERS = (
 def ask(skill: Skill, rng: Random) -> tuple[str, str]:
     """A question, half of the time with an opener such as `Hi! `, and its one right answer."""
     fields = skill.draw(rng)
-    opener = rng.choice(_OPENERS).format(name=words.made_up_name(rng)) if rng.random() < 0.5 else ""
+    opener = rng.choice(_OPENERS).format(name=rng.choice(words.NAMES)) if rng.random() < 0.5 else ""
     return opener + rng.choice(skill.phrasings).format(**fields), skill.answer(fields)
 
 
@@ -191,7 +193,9 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 _OPENER = re.compile("|".join(re.escape(opener).replace(r"\{name\}", r"\w+") for opener in _OPENERS))
 _READERS = [
-    (skill, _pattern(phrasing)) for skill in (*RETAINED.values(), SPELLING) for phrasing in skill.phrasings
+    (skill, _pattern(phrasing))
+    for skill in (*RETAINED.values(), FIRST_LETTER)
+    for phrasing in skill.phrasings
 ]
 
 
