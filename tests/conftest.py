@@ -1,12 +1,12 @@
-"""What tests share: where the real models are, and recipes over them."""
+"""What tests share: where the real models are."""
 
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from forgetless.curator.recipes import parse_recipe
-from forgetless.schemas.recipe import Recipe
+# Models this small are slower on several threads, most of all where tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "pipelines" / "demo" / "model"
@@ -25,9 +25,3 @@ def shared() -> Path:
 def demo_model() -> Path:
     """The model the package ships."""
     return DEMO_MODEL
-
-
-def recipe_of(store: Path, model: Path, steps: list[dict[str, Any]], **more: Any) -> Recipe:
-    """A recipe from plain data, as YAML would give it."""
-    data = {"store": str(store), "model": {"path": str(model)}, "steps": steps, **more}
-    return parse_recipe(data, base=store.parent)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from forgetless.curator.head import Head
 from forgetless.curator.models import load_model
 
 HEAD_TOKENS = 1024
@@ -43,12 +44,10 @@ class Scorer:
 
     def __init__(self, folder: Path, dtype: str, top_k: int = 0, trust_remote_code: bool = False) -> None:
         self._model = load_model(folder, dtype, trust_remote_code)
-        self._head_VD = self._model.get_output_embeddings().weight
-        self._bias_V = getattr(self._model.get_output_embeddings(), "bias", None)
-        self._soft_cap = getattr(self._model.config.get_text_config(), "final_logit_softcapping", None)
+        self._logits = Head(self._model)
         self.top_k = top_k
         self.limit = int(getattr(self._model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-        self.vocabulary = int(self._head_VD.shape[0])
+        self.vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
 
     def problem(self, token_ids: list[int]) -> str | None:
         """Why these ids cannot be scored, if they cannot."""
@@ -91,9 +90,7 @@ class Scorer:
         return [TokenStats(*row, *[None] * (6 - len(row))) for row in rows]
 
     def _head(self, hidden_PD: torch.Tensor, next_P: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        logits_PV = torch.nn.functional.linear(hidden_PD, self._head_VD, self._bias_V).float()
-        if self._soft_cap:
-            logits_PV = self._soft_cap * torch.tanh(logits_PV / self._soft_cap)
+        logits_PV = self._logits(hidden_PD)
         chosen_P1 = logits_PV.gather(1, next_P[:, None])
         rank_P = (logits_PV > chosen_P1).sum(1, dtype=torch.int32) + 1
         total_P1 = logits_PV.logsumexp(1, keepdim=True)

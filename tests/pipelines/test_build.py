@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import recipe_of
+from given import recipe_of
 
 from forgetless.curator.engines import ChildEngine, EngineStats
 from forgetless.curator.models import load_tokenizer

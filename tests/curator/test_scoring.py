@@ -1,0 +1,101 @@
+"""Scores against a float64 reference, and against what vLLM sampled."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from given import recipe_of
+
+from forgetless.curator.chat.format import ChatFormat
+from forgetless.curator.models import load_model, load_tokenizer
+from forgetless.curator.scoring import Scorer
+from forgetless.curator.store import Store
+from forgetless.curator.store.verify import verify
+from forgetless.pipelines.build import Build
+from forgetless.pipelines.demo.files import retained_task
+from forgetless.pipelines.demo.world import RETAINED
+from forgetless.schemas.request import Message
+
+
+def reference(model: Any, ids: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-prob, entropy and rank in float64, one record at a time, from full logits."""
+    with torch.inference_mode():
+        logits_TV = model(torch.tensor([ids])).logits[0, :-1]
+    assert logits_TV.dtype == torch.float64
+    logprobs_TV = logits_TV.log_softmax(-1)
+    chosen_T = logprobs_TV.gather(1, torch.tensor(ids[1:])[:, None])
+    entropy_T = -(logprobs_TV.exp() * logprobs_TV).sum(1)
+    rank_T = (logprobs_TV > chosen_T).sum(1) + 1
+    return chosen_T[:, 0].numpy(), entropy_T.numpy(), rank_T.numpy()
+
+
+def check(store: Store, folder: Path, top_k: int) -> None:
+    rows = store.query(
+        "SELECT r.token_ids, s.* EXCLUDE (id) FROM records r JOIN token_stats s USING (id)"
+    ).to_pylist()
+    assert len(rows) == 50
+    model = load_model(folder, "float32").double()
+    for row in rows:
+        logprob, entropy, rank = reference(model, row["token_ids"])
+        assert row["logprob"][0] is None and row["entropy"][0] is None and row["rank"][0] is None
+        assert np.abs(np.array(row["logprob"][1:]) - logprob).max() < 1e-4
+        assert np.abs(np.array(row["entropy"][1:]) - entropy).max() < 1e-4
+        # The rank may swap where two tokens are as probable as float32 can tell.
+        assert np.mean(np.array(row["rank"][1:]) == rank) > 0.99
+        assert row["perplexity"] == pytest.approx(np.exp(-logprob.mean()), rel=1e-4)
+        assert row["hard_tokens"] == (logprob < -np.log(2.5)).sum() and row["target_tokens"] == len(logprob)
+        mass = np.exp(np.array(row["topk_logprobs"][1:])).sum(1) + np.array(row["tail_mass"][1:])
+        assert np.abs(mass - 1).max() < 1e-4 and {len(ids) for ids in row["topk_ids"][1:]} == {top_k}
+        best = [
+            ids[0] == own
+            for ids, own, r in zip(row["topk_ids"], row["token_ids"], row["rank"], strict=True)
+            if r == 1
+        ]
+        assert all(best)
+
+
+def build(tmp_path: Path, model: Path, engine: str) -> Store:
+    steps = [
+        {"pipeline": "bos_replay", "count": 50, "sampling": {"max_tokens": 200}, "filters": {"max_repetition": 1}},
+        {"pipeline": "score", "top_k": 5, "batch_tokens": 2048},
+    ]  # fmt: skip
+    recipe = recipe_of(
+        tmp_path / "store", model, steps, engine={"kind": engine, "enforce_eager": True, "dtype": "float32"}
+    )
+    Build(recipe).run()
+    return Store.open(tmp_path / "store")
+
+
+def test_stories_against_float64_and_vllm(tmp_path: Path, shared: Path) -> None:
+    store = build(tmp_path, shared / "stories260k", "vllm")
+    check(store, shared / "stories260k", top_k=5)
+    rms = store.query("SELECT sqrt(avg((logprob - sampled_logprob) ** 2)) AS rms FROM tokens WHERE is_target")
+    assert rms["rms"][0].as_py() < 0.01
+    assert verify(store)[0] == []
+
+
+def test_demo_model_against_float64(tmp_path: Path, demo_model: Path) -> None:
+    check(build(tmp_path, demo_model, "transformers"), demo_model, top_k=5)
+
+
+def test_batches_do_not_matter(demo_model: Path) -> None:
+    scorer = Scorer(demo_model, "float32")
+    chat = ChatFormat.of(load_tokenizer(demo_model))
+    rows = [row for name in RETAINED for row in retained_task(name, 5)]
+    turns = [("user", "prompt"), ("assistant", "reference")]
+    talks = [[Message(role=role, content=row[key]) for role, key in turns] for row in rows]
+    records = [(str(i), chat.render(talk)[0]) for i, talk in enumerate(talks)]
+    apart = dict(scorer.score(records, batch_tokens=1))
+    together = dict(scorer.score(records, batch_tokens=10_000))
+    for key, stats in apart.items():
+        assert np.abs(stats.logprob - together[key].logprob).max() < 1e-5
+
+
+def test_what_cannot_be_scored_is_said(demo_model: Path) -> None:
+    scorer = Scorer(demo_model, "float32")
+    assert "takes" in str(scorer.problem([1] * (scorer.limit + 1)))
+    assert "outside the vocabulary" in str(scorer.problem([1, scorer.vocabulary]))
+    assert "fewer than two" in str(scorer.problem([1]))
+    assert scorer.problem([1, 2]) is None
