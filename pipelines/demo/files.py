@@ -1,6 +1,7 @@
 """The files that the demo's recipe reads: what to learn, and what to ask before and after."""
 
 import json
+import shutil
 from pathlib import Path
 from random import Random
 
@@ -47,6 +48,15 @@ def write_files(folder: Path) -> None:
     _write_jsonl(folder / "target_train.jsonl", human_examples(TARGET_EXAMPLES))
     for name, rows in tasks.items():
         _write_jsonl(folder / "tasks" / f"{name}.jsonl", rows)
+
+
+def write_demo(folder: Path) -> Path:
+    """Everything the demo needs in `folder`: its files, a copy of the model, the recipe, whose path is returned."""
+    here = Path(__file__).parent
+    write_files(folder)
+    shutil.copytree(here / "model", folder / "model", dirs_exist_ok=True)
+    shutil.copy(here / "recipe.yaml", folder / "recipe.yaml")
+    return folder / "recipe.yaml"
 
 
 def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:

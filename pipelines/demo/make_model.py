@@ -40,7 +40,7 @@ WARMUP_STEPS = 100
 HARD_SKILLS = ("json", "json")
 """Asked this many times more often than the others, since copying into a late gap is learned last."""
 ANSWER_WEIGHT = 4.0
-"""Questions are mostly chance, answers are what can be learned: four times the weight, half the steps."""
+"""Most of a question is chance, all of an answer can be learned: so answers weigh more in the loss."""
 DOCUMENT_SHARE, SYSTEM_SHARE, SECOND_TURN_SHARE = 0.25, 0.15, 0.15
 
 
