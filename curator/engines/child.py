@@ -110,7 +110,7 @@ class ChildEngine:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "forgetless.curator.engines.worker", str(os.getpid())],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                env={"VLLM_LOGGING_LEVEL": "INFO", "TOKENIZERS_PARALLELISM": "false", **os.environ},
+                env=environment(),
             )  # fmt: skip
         assert self._process.stdin and self._process.stdout
         self._messages = queue.SimpleQueue()
@@ -132,6 +132,20 @@ class ChildEngine:
         except queue.Empty:
             return None
         return message or None
+
+
+def environment() -> dict[str, str]:
+    """What a process that hosts a model finds in its environment; the user's own settings come first.
+
+    OpenMP's threads spin while they wait for each other. Beside any other busy process, such as the one that
+    writes what the engine makes, that costs up to ten times the throughput on two cores; sleeping does not.
+    """
+    defaults = {
+        "VLLM_LOGGING_LEVEL": "INFO",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    return defaults | dict(os.environ)
 
 
 def send(stream: BinaryIO, message: dict[str, Any]) -> None:

@@ -23,21 +23,9 @@ class VllmBackend:
     """A vLLM engine in this process."""
 
     def __init__(self, model: str, config: EngineConfig, trust_remote_code: bool) -> None:
-        saved = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
-        # vLLM's own "auto" turns models saved in fp32 into half precision.
-        dtype = str(saved.dtype or "auto").removeprefix("torch.") if config.dtype == "auto" else config.dtype
-        limit = config.max_model_len or getattr(saved, "max_position_embeddings", None)
-        memory = _cpu_memory(saved, dtype, config, limit or 4096) if current_platform.is_cpu() else {}
-        self._engine = LLMEngine.from_engine_args(
-            EngineArgs(
-                model=model, dtype=dtype, max_model_len=limit, seed=0, max_num_seqs=config.in_flight,
-                gpu_memory_utilization=config.memory_share or 0.9, enforce_eager=config.enforce_eager,
-                tensor_parallel_size=config.tensor_parallel, trust_remote_code=trust_remote_code,
-                load_format="safetensors", generation_config="vllm", logprobs_mode="raw_logprobs",
-                disable_log_stats=True, **memory,
-            )
-        )  # fmt: skip
-        self._vocabulary = int(saved.get_text_config().vocab_size)
+        arguments = engine_arguments(model, config, trust_remote_code)
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        self._vocabulary = int(self._engine.model_config.get_vocab_size())
         self._in_flight: dict[str, Request] = {}
 
     def add(self, request: Request) -> Result | None:
@@ -70,6 +58,22 @@ class VllmBackend:
             logprobs=[step[i].logprob for step, i in zip(completion.logprobs, ids, strict=True)],
             finish_reason=completion.finish_reason,
         )  # fmt: skip
+
+
+def engine_arguments(model: str, config: EngineConfig, trust_remote_code: bool = False) -> dict[str, Any]:
+    """What vLLM's EngineArgs, or LLM, are to be given for the model in a folder."""
+    saved = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
+    # vLLM's own "auto" turns models saved in fp32 into half precision.
+    dtype = str(saved.dtype or "auto").removeprefix("torch.") if config.dtype == "auto" else config.dtype
+    limit = config.max_model_len or getattr(saved, "max_position_embeddings", None)
+    memory = _cpu_memory(saved, dtype, config, limit or 4096) if current_platform.is_cpu() else {}
+    return {
+        "model": model, "dtype": dtype, "max_model_len": limit, "seed": 0, "max_num_seqs": config.in_flight,
+        "gpu_memory_utilization": config.memory_share or 0.9, "enforce_eager": config.enforce_eager,
+        "tensor_parallel_size": config.tensor_parallel, "trust_remote_code": trust_remote_code,
+        "load_format": "safetensors", "generation_config": "vllm", "logprobs_mode": "raw_logprobs",
+        "disable_log_stats": True, **memory,
+    }  # fmt: skip
 
 
 def sampling_params(request: Request) -> SamplingParams:

@@ -1,0 +1,30 @@
+"""`forgetless bench generate` at a tiny size: both sides do the same, and what is said has its form."""
+
+import json
+import subprocess
+from collections.abc import Callable
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_both_sides_run_the_same_requests(cli: Cli) -> None:
+    size = ["--records", "24", "--max-tokens", "12", "--rounds", "1", "--in-flight", "16"]
+    done = cli("bench", "generate", "--model", "demo", *size, "--enforce-eager", "--json")
+    assert done.returncode == 0, done.stderr
+    compared = json.loads(done.stdout)
+    assert (compared["model"], compared["records"], compared["max_tokens"]) == ("demo", 24, 12)
+    (pair,) = compared["rounds"]
+    raw, build = pair["raw"], pair["build"]
+    assert raw["asked"] == build["asked"]
+    assert raw["requests"] == build["requests"] == 24
+    for side in (raw, build):
+        assert 24 <= side["tokens"] <= 24 * 12
+        assert side["tokens_per_second"] == side["tokens"] / side["seconds"]
+    assert compared["ratio"] == pair["ratio"] == build["tokens_per_second"] / raw["tokens_per_second"]
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("build ")
+
+
+def test_a_model_that_is_not_there(cli: Cli) -> None:
+    done = cli("bench", "generate", "--model", "/nowhere", "--rounds", "1")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "model folder '/nowhere' does not exist" in done.stderr
