@@ -18,7 +18,7 @@ class Progress:
     def __init__(self, label: str, total: int, done: int = 0) -> None:
         self.label, self.total, self.done, self.note = label, total, done, ""
         self._bar: Bar | None = None
-        self._last_line = time.monotonic()
+        self._last_line, self._said = time.monotonic(), done
 
     def __enter__(self) -> Self:
         console = Console(stderr=True)
@@ -46,11 +46,11 @@ class Progress:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        else:
+        elif self.done != self._said:
             self._line()
 
     def _line(self) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._said = time.monotonic(), self.done
         print(
             f"{self.label}: {self.done:,} of {self.total:,} {self.note}".rstrip(), file=sys.stderr, flush=True
         )
