@@ -38,7 +38,7 @@ VOCABULARY = 1024
 STEPS, BATCH, PEAK_RATE = 3600, 32, 3e-3
 WARMUP_STEPS = 100
 HARD_SKILLS = ("json", "json")
-"""Asked this many times more often than the others, since copying into a late gap is learned last."""
+"""Put beside the others, so three times as often: copying into a gap late in the answer is learned last."""
 ANSWER_WEIGHT = 4.0
 """Most of a question is chance, all of an answer can be learned: so answers weigh more in the loss."""
 DOCUMENT_SHARE, SYSTEM_SHARE, SECOND_TURN_SHARE = 0.25, 0.15, 0.15
