@@ -16,15 +16,14 @@ def resolve_model(model: Model) -> Path:
 
     Raises:
         RecipeError: neither a folder nor an id that the hub can give.
-        ModelError: weights that are missing or cut short.
+        ModelError: a configuration that is damaged, weights that are missing or cut short.
     """
     folder = Path(model.path)
     if not folder.is_dir():
         if folder.is_absolute() or not 1 <= model.path.count("/") + 1 <= 2:
             raise RecipeError(f"model folder {model.path!r} does not exist", "correct `model.path`")
         folder = _download(model)
-    if not (folder / "config.json").is_file():
-        raise RecipeError(f"{str(folder)!r} holds no config.json", "name the folder of a transformers model")
+    check_config(folder)
     check_weights(folder)
     return folder
 
@@ -47,6 +46,19 @@ def _download(model: Model) -> Path:
             f"model {model.path!r} is neither a folder nor to be had from the hub ({reason})",
             "correct `model.path`, or download the model and name its folder",
         ) from None
+
+
+def check_config(folder: Path) -> None:
+    """RecipeError where `folder` is no model's, ModelError where its configuration is damaged."""
+    file = folder / "config.json"
+    try:
+        json.loads(file.read_text())
+    except OSError:
+        raise RecipeError(
+            f"{str(folder)!r} holds no config.json", "name the folder of a transformers model"
+        ) from None
+    except ValueError as error:
+        raise ModelError(f"{str(file)!r} is no JSON: {error}", "download it again") from None
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -119,7 +131,10 @@ def load_tokenizer(folder: Path, chat_template: Path | None = None, trust_remote
         else:  # a bare tokenizer.json names no class
             tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"no tokenizer can be loaded from {str(folder)!r}: {_first_line(error)}") from None
+        raise ModelError(
+            f"no tokenizer can be loaded from {str(folder)!r}: {_first_line(error)}",
+            "put the model's tokenizer files (tokenizer.json, tokenizer_config.json) into its folder",
+        ) from None
     if chat_template:
         try:
             tokenizer.chat_template = chat_template.read_text()
@@ -158,4 +173,5 @@ def stop_ids(folder: Path, tokenizer: Any) -> list[int]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first.partition(" from one of:")[0]  # transformers goes on with a list of its classes

@@ -28,7 +28,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             f"recipe {str(path)!r} cannot be read: {error.strerror}", "check the path"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+        problem = " ".join(str(error).split())
+        raise RecipeError(
+            f"recipe {str(path)!r} is not YAML: {problem}", "nothing was run; correct it"
+        ) from None
     if not isinstance(data, dict):
         raise RecipeError(f"recipe {str(path)!r} is not a mapping", "begin with `store:` and `model:`")
     for override in overrides:
@@ -60,8 +63,15 @@ def _override(data: dict[str, Any], override: str) -> None:
                 place[name] = {}
             place = place[name]
         if not isinstance(place, dict | list):
-            raise RecipeError(f"--set {key!r}: {name!r} is a value, not a group of keys")
-    parsed = yaml.safe_load(value)
+            raise RecipeError(
+                f"--set {key!r}: {name!r} is a value, not a group of keys", f"set {name!r} itself"
+            )
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise RecipeError(
+            f"--set {key!r}: {value!r} is not YAML", "quote it, or close its brackets"
+        ) from None
     if isinstance(place, list):
         place[_position(place, last, key)] = parsed
     else:

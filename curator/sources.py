@@ -74,7 +74,9 @@ def _read_json(path: Path) -> Iterator[SourceRow]:
             f"{str(path)!r} is not JSON: {error}", "one object per line is read from .jsonl"
         ) from None
     if not isinstance(rows, list):
-        raise RecipeError(f"{str(path)!r} is not a JSON list of objects")
+        raise RecipeError(
+            f"{str(path)!r} is not a JSON list of objects", "one object per line is read from .jsonl"
+        )
     for number, row in enumerate(rows):
         good = isinstance(row, dict)
         problem = "" if good else "is not a JSON object"
@@ -104,7 +106,7 @@ def _read_parquet(path: Path) -> Iterator[SourceRow]:
                 yield SourceRow(f"{path.name}[{number}]", _canonical(row), row)
                 number += 1
     except (pyarrow.lib.ArrowException, OSError) as error:
-        raise RecipeError(f"{str(path)!r} is not readable Parquet: {error}") from None
+        raise RecipeError(f"{str(path)!r} is not readable Parquet: {error}", "write it again") from None
 
 
 def _read_folder(path: Path) -> Iterator[SourceRow]:

@@ -91,6 +91,7 @@ def magpie(step: Magpie, material: Material) -> Pipeline:
         for turn in range(step.turns)
         for stage in (Instruction(step, material, turn), Reply(step, material, turn))
     ]
+    material.chat.open_ids(step.steering[0].prompt if step.steering else None)  # or it is refused here
     drafts, total = _written(step, material), step.count
     if step.questions:
         stages = stages[1:]
@@ -111,8 +112,6 @@ def magpie(step: Magpie, material: Material) -> Pipeline:
 def _written(step: Magpie, material: Material) -> Iterator[Draft]:
     tasks: list[str | None] = [steering.task for steering in step.steering]
     tasks = tasks or [None]
-    if step.steering:
-        material.chat.open_ids(step.steering[0].prompt)  # a template without system turns is refused here
     for i in range(step.count or 0):
         yield Draft(key=str(i), ordinal=i, task=tasks[i % len(tasks)]).given(material.chat.open_ids())
 

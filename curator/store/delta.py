@@ -70,7 +70,8 @@ class Table:
         try:
             return DeltaTable(self.path, version=version)
         except DeltaError as error:
-            raise StoreError(f"table {str(self.path)!r} cannot be opened: {_one_line(error)}") from None
+            problem = f"table {str(self.path)!r} cannot be opened: {_one_line(error)}"
+            raise StoreError(problem, "restore its `_delta_log` from a copy") from None
 
     def _write_part(self, rows: pa.Table) -> AddAction:
         sink = pa.BufferOutputStream()
@@ -139,7 +140,10 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"no space left on the disk of {str(path)!r}; everything committed is kept",
                 "free some space and run the same command again",
             ) from None
-        raise StoreError(f"{str(path)!r} cannot be written: {_one_line(error)}") from None
+        raise StoreError(
+            f"{str(path)!r} cannot be written: {_one_line(error)}",
+            "make the folder writable, or choose another `store`",
+        ) from None
 
 
 def _one_line(error: BaseException) -> str:
