@@ -71,6 +71,9 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGTERM, _terminate)
+    # OpenMP's threads spin while they wait for each other: beside any other busy process that costs up to ten
+    # times the throughput. It is read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         done = forgetless.main(arguments, prog_name="forgetless", standalone_mode=False)
         sys.stdout.flush()

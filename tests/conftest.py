@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-# Models this small are slower on several threads, most of all where tests run side by side.
+# Models this small are slower on several threads, most of all where tests run side by side; threads that
+# wait spinning slow the others down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parent.parent
 DEMO_MODEL = ROOT / "pipelines" / "demo" / "model"
