@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from forgetless.curator.verifiers.numeric import last_number
 from forgetless.curator.verifiers.verify import verify
 from forgetless.schemas.errors import UsageError

@@ -1,5 +1,6 @@
 """SIGKILL of the whole process group at random moments: nothing twice, nothing lost, nobody left."""
 
+import contextlib
 import os
 import random
 import signal
@@ -30,7 +31,7 @@ def write(path: Path, store: Path, model: Path) -> Path:
             "answer": {"max_tokens": 100},
         },
     ]
-    engine = {"kind": "vllm", "enforce_eager": True, "in_flight": 32}
+    engine = {"kind": "vllm", "enforce_eager": True, "in_flight": 16}
     path.write_text(
         yaml.safe_dump({"store": str(store), "model": {"path": str(model)}, "engine": engine, "steps": steps})
     )
@@ -57,7 +58,8 @@ def ids(store: Path) -> list[str]:
 
 
 def committed(store: Path) -> int:
-    return len(list((store / "outcomes" / "_delta_log").glob("*.json")))
+    """Transactions with rows: the first one makes the empty table."""
+    return max(1, len(list((store / "outcomes" / "_delta_log").glob("*.json"))))
 
 
 def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
@@ -69,24 +71,24 @@ def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
     stormy = write(tmp_path / "stormy.yaml", tmp_path / "stormy", demo_model)
     chance = random.Random(20)
     landed_amid_work = 0
-    for _ in range(KILLS):
-        process = subprocess.Popen(command(stormy), start_new_session=True, stderr=subprocess.DEVNULL)
-        if chance.random() < 0.7:  # most of a short run is its start: aim for the time when rows are made
-            wait_for_tokens(tmp_path / "stormy", process, seconds * 3)
-            time.sleep(chance.uniform(0, 4))
+    for amid_work in chance.sample([True] * 5 + [False] * 5, KILLS):
+        process = subprocess.Popen(
+            command(stormy), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if amid_work:  # right behind a commit of this very run: a short run is mostly its start
+            wait_for_commit(tmp_path / "stormy", process, seconds * 3)
+            time.sleep(chance.uniform(0, 0.4))
         else:
-            time.sleep(chance.uniform(0, seconds))
-        landed_amid_work += process.poll() is None and committed(tmp_path / "stormy") > 1
-        try:
+            time.sleep(chance.uniform(0, seconds / 2))
+        landed_amid_work += amid_work and process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
         time.sleep(0.5)
         assert workers(tmp_path / "stormy") == []
         if (tmp_path / "stormy" / "forgetless.json").exists():
             assert verify(Store.open(tmp_path / "stormy"))[0] == []
-    assert landed_amid_work >= 2
+    assert landed_amid_work >= 3
     subprocess.run(command(stormy), check=True, capture_output=True, timeout=600)
     assert ids(tmp_path / "stormy") == ids(tmp_path / "calm")
     assert len(set(ids(tmp_path / "stormy"))) == 600
@@ -94,7 +96,7 @@ def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
     assert workers(tmp_path / "stormy") == []
 
 
-def wait_for_tokens(store: Path, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+def wait_for_commit(store: Path, process: "subprocess.Popen[bytes]", seconds: float) -> None:
     """Until the run at hand has committed something of its own, or ended."""
     before, until = committed(store), time.monotonic() + seconds
     while process.poll() is None and committed(store) <= before and time.monotonic() < until:
@@ -106,7 +108,7 @@ def test_interrupt_keeps_what_is_there(tmp_path: Path, demo_model: Path) -> None
     process = subprocess.Popen(command(recipe), stderr=subprocess.PIPE, text=True)
     while not workers(tmp_path / "store"):
         time.sleep(0.1)
-    wait_for_tokens(tmp_path / "store", process, 300)
+    wait_for_commit(tmp_path / "store", process, 300)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
