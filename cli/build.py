@@ -75,5 +75,6 @@ def print_report(report: "BuildReport", store: Path) -> None:
     table = Table("step", "accepted", "rejected", box=None, header_style="bold")
     for step in report.steps:
         table.add_row(step["name"], f"{step['accepted']:,}", f"{step['rejected']:,}")
-    console.print(table)
+    if report.steps:
+        console.print(table)
     console.print(f"snapshot {report.snapshot} of {store}", highlight=False)

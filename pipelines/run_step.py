@@ -44,17 +44,17 @@ class StepRun:
                 self._take(todo, chunk, len(ended))
             for number, stage in enumerate(self.pipeline.stages):
                 drafts = todo if number == 0 else self._passed(self.pipeline.stages[number - 1])
-                count = self._left(number, len(ended), len(begun))
+                count = self._left(number, len(ended | begun))
                 if number == 0 or count:
                     self._stage(stage, number, drafts, count, engine, chunk)
                     chunk.commit()
         finally:
             chunk.commit()
 
-    def _left(self, number: int, ended: int, begun: int) -> int:
-        """Requests that the stage will make."""
+    def _left(self, number: int, taken: int) -> int:
+        """Requests that the stage will make; `taken` drafts have passed the first one."""
         if number == 0:
-            return max(0, (self.pipeline.total or 0) - ended - begun)
+            return max(0, (self.pipeline.total or 0) - taken)
         before = self.pipeline.stages[number - 1].name
         return len(self._waiting(before))
 
@@ -87,12 +87,14 @@ class StepRun:
                     stop_ids=ask.stop_ids, stop_texts=ask.stop_texts,
                 )  # fmt: skip
 
-        began, tokens = time.monotonic(), engine.stats.tokens
+        began, tokens = 0.0, 0
         with Progress(f"{self.name} {stage.name}", count) as progress:
             for result in engine.generate(requests()):
                 draft, ask = waiting.pop(result.id)
                 chunk.add(self._ended(stage, draft, ask, result, duplicates, last))
-                rate = (engine.stats.tokens - tokens) / (time.monotonic() - began)
+                if not began:  # the engine's start is no part of its rate
+                    began, tokens = time.monotonic(), engine.stats.tokens
+                rate = (engine.stats.tokens - tokens) / (time.monotonic() - began + 1e-9)
                 progress.advance(1, f"{rate:,.0f} tok/s")
 
     def _ended(

@@ -3,13 +3,14 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from given import COMMAND
+from stored import IDS
 
 from forgetless.curator.models import load_tokenizer, tokenizer_fingerprint
 from forgetless.curator.store import Store
@@ -18,15 +19,6 @@ from forgetless.schemas.outcome import Outcome, Rejection, Span
 from forgetless.schemas.request import Message
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
-IDS = {
-    "story": "aa01" * 8,
-    "chat": "aa02" * 8,
-    "unscored": "bb01" * 8,
-    "imported": "cc01" * 8,
-    "rejected": "dd01" * 8,
-}
-"""Name → id of the store's rows; `story` and `chat` begin alike."""
-COMMAND = [sys.executable, "-c", "from forgetless.cli.main import main; main()"]
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
+from given import COMMAND
 
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 from forgetless.schemas.errors import BAD_USAGE, DISK, DONE, ENGINE, FAILED, TOO_MANY_REJECTS
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
-COMMAND = [sys.executable, "-c", "from forgetless.cli.main import main; main()"]
 TEXTS = [{"pipeline": "bos_replay", "count": 2, "sampling": {"max_tokens": 4}}]
 CHATS = [{"pipeline": "magpie", "count": 2}]
 

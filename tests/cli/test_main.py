@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from given import COMMAND
 
 from forgetless.cli.main import VERBS, main
 from forgetless.curator.store import Store
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-COMMAND = [sys.executable, "-c", "from forgetless.cli.main import main; main()"]
 HEAVY = {"torch", "transformers", "vllm", "duckdb", "pyarrow", "deltalake", "pydantic", "rich"}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import IDS
 from rich.console import Console
+from stored import IDS
 
 from forgetless.curator.report.heatmap import LEVELS, level_of, mark, summarise
 from forgetless.curator.report.record import read_record

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import duckdb
 import pytest
+from given import COMMAND
 
 from forgetless.cli.table import fit
 from forgetless.curator.store import Store
@@ -107,8 +108,6 @@ def test_without_a_query_every_view_and_table_is_explained(cli: Cli, folder: Pat
 
 
 def test_query_from_stdin(folder: Path) -> None:
-    from conftest import COMMAND
-
     done = subprocess.run(
         [*COMMAND, "sql", str(folder), "-", "--format", "csv"],
         input="SELECT count(*) AS n FROM rejects", capture_output=True, text=True, check=True,

@@ -5,20 +5,16 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import yaml
+from given import COMMAND
 
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 
 KILLS = 10
-
-
-def command(recipe: Path) -> list[str]:
-    return [sys.executable, "-c", "from forgetless.cli.main import main; main()", "build", str(recipe)]
 
 
 def write(path: Path, store: Path, model: Path) -> Path:
@@ -65,7 +61,7 @@ def committed(store: Path) -> int:
 def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
     calm = write(tmp_path / "calm.yaml", tmp_path / "calm", demo_model)
     began = time.monotonic()
-    subprocess.run(command(calm), check=True, capture_output=True, timeout=600)
+    subprocess.run([*COMMAND, "build", str(calm)], check=True, capture_output=True, timeout=600)
     seconds = time.monotonic() - began
 
     stormy = write(tmp_path / "stormy.yaml", tmp_path / "stormy", demo_model)
@@ -73,7 +69,10 @@ def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
     landed_amid_work = 0
     for amid_work in chance.sample([True] * 5 + [False] * 5, KILLS):
         process = subprocess.Popen(
-            command(stormy), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*COMMAND, "build", str(stormy)],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         if amid_work:  # right behind a commit of this very run: a short run is mostly its start
             wait_for_commit(tmp_path / "stormy", process, seconds * 3)
@@ -89,7 +88,7 @@ def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
         if (tmp_path / "stormy" / "forgetless.json").exists():
             assert verify(Store.open(tmp_path / "stormy"))[0] == []
     assert landed_amid_work >= 3
-    subprocess.run(command(stormy), check=True, capture_output=True, timeout=600)
+    subprocess.run([*COMMAND, "build", str(stormy)], check=True, capture_output=True, timeout=600)
     assert ids(tmp_path / "stormy") == ids(tmp_path / "calm")
     assert len(set(ids(tmp_path / "stormy"))) == 600
     assert verify(Store.open(tmp_path / "stormy"))[0] == []
@@ -105,7 +104,7 @@ def wait_for_commit(store: Path, process: "subprocess.Popen[bytes]", seconds: fl
 
 def test_interrupt_keeps_what_is_there(tmp_path: Path, demo_model: Path) -> None:
     recipe = write(tmp_path / "r.yaml", tmp_path / "store", demo_model)
-    process = subprocess.Popen(command(recipe), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*COMMAND, "build", str(recipe)], stderr=subprocess.PIPE, text=True)
     while not workers(tmp_path / "store"):
         time.sleep(0.1)
     wait_for_commit(tmp_path / "store", process, 300)
