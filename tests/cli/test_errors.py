@@ -224,7 +224,7 @@ def test_a_read_only_store(place: Path) -> None:
 def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     """In a mount namespace of its own: nothing stays mounted, and it does not take root."""
     become_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    program = f"import sys, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_errors; "
+    program = f"import sys, pathlib; sys.path[:0] = {[str(path) for path in Path(__file__).parents[:2]]!r}; import test_errors; "
     program += "test_errors.fill_a_small_disk(pathlib.Path(sys.argv[1]))"
     done = subprocess.run(
         ["unshare", *become_root, "--mount", sys.executable, "-c", program, str(tmp_path)],
