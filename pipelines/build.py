@@ -111,7 +111,7 @@ class Build:
         with store.lock():
             plans = self.plan(store)
             for plan in plans:
-                for line in plan.notes:
+                for line in plan.notes if plan.pipeline != "score" else []:
                     note(f"{plan.name}: {line}")
             if not any(plan.missing for plan in plans):
                 return BuildReport(None, store.newest_snapshot(), self._counts(store))

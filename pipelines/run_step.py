@@ -94,8 +94,9 @@ class StepRun:
                 chunk.add(self._ended(stage, draft, ask, result, duplicates, last))
                 if not began:  # the engine's start is no part of its rate
                     began, tokens = time.monotonic(), engine.stats.tokens
-                rate = (engine.stats.tokens - tokens) / (time.monotonic() - began + 1e-9)
-                progress.advance(1, f"{rate:,.0f} tok/s")
+                elapsed = time.monotonic() - began
+                rate = f"{(engine.stats.tokens - tokens) / elapsed:,.0f} tok/s" if elapsed > 1 else ""
+                progress.advance(1, rate)
 
     def _ended(
         self, stage: Stage, draft: Draft, ask: Ask, result: Result, duplicates: Duplicates | None, last: bool

@@ -96,7 +96,7 @@ class ChildEngine:
                 f"see {self.log}",
             )
         self.stats.restarts += 1
-        note(f"engine: {self.config.kind} died, starting it again (see {self.log})")
+        note(f"engine: {self.config.kind} died and is started again")
 
     def _input(self) -> BinaryIO:
         if not self._process:
@@ -105,6 +105,7 @@ class ChildEngine:
         return self._process.stdin  # type: ignore[return-value]
 
     def _start(self) -> None:
+        note(f"engine: starting {self.config.kind}, its log is {self.log}")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
