@@ -21,13 +21,15 @@ def score(store: Path, model: str | None, dtype: str, top_k: int) -> None:
     from forgetless.schemas.errors import UsageError
 
     opened = Store.open(store)
-    last = opened.query("SELECT recipe FROM runs ORDER BY created DESC LIMIT 1")["recipe"].to_pylist()
+    last = opened.query("SELECT recipe FROM runs WHERE verb = 'build' ORDER BY created DESC LIMIT 1")[
+        "recipe"
+    ].to_pylist()
     if not last and not model:
         raise UsageError(f"store {str(store)!r} names no model", "give one with --model")
     name = {"path": model} if model else json.loads(last[0])["model"]
     step = {"pipeline": "score", "dtype": dtype, "top_k": top_k}
     recipe = parse_recipe({"store": str(store.resolve()), "model": name, "steps": [step]}, base=Path.cwd())
-    report = Build(recipe).run()
+    report = Build(recipe, verb="score").run()
     if report.run_id is None:
         click.echo("nothing to do: every record is scored")
     else:

@@ -37,7 +37,13 @@ def _download(model: Model) -> Path:
             snapshot_download(
                 model.path,
                 revision=model.revision,
-                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"],
+                allow_patterns=[
+                    "*.json",
+                    "*.safetensors",
+                    "*.jinja",
+                    "*.model",
+                    *(["*.py"] if model.trust_remote_code else []),
+                ],
             )
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:

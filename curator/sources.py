@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forgetless.schemas.base import digest
 from forgetless.schemas.errors import RecipeError
 
 
@@ -48,6 +49,24 @@ def read_rows(path: Path) -> Iterator[SourceRow]:
         )
 
 
+def keyed_rows(path: Path) -> Iterator[tuple[str, SourceRow]]:
+    """The rows, each with a key of its own that holds wherever it stands: its text, and how often it came before."""
+    seen: dict[str, int] = {}
+    for row in read_rows(path):
+        text = digest(row.raw)
+        times = seen[text] = seen.get(text, -1) + 1
+        yield f"{text}#{times}", row
+
+
+def encodable(text: str) -> bool:
+    """Whether `text` is UTF-8: JSON can spell half a character, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _read_lines(path: Path) -> Iterator[SourceRow]:
     with path.open("rb") as handle:
         for number, line in enumerate(handle, 1):
@@ -59,7 +78,7 @@ def _read_lines(path: Path) -> Iterator[SourceRow]:
                 value = json.loads(line)
             except UnicodeDecodeError:
                 yield SourceRow(where, raw, None, "is not UTF-8")
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 yield SourceRow(where, raw, None, f"is not JSON: {error}")
             else:
                 good = isinstance(value, dict)
@@ -84,7 +103,8 @@ def _read_json(path: Path) -> Iterator[SourceRow]:
 
 
 def _read_csv(path: Path) -> Iterator[SourceRow]:
-    with path.open(newline="", encoding="utf-8", errors="replace") as handle:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as handle:
+        csv.field_size_limit(1 << 30)  # long documents are no error
         reader = csv.DictReader(handle)
         for row in reader:
             where = f"{path.name}:{reader.line_num}"
@@ -128,4 +148,5 @@ def _read_folder(path: Path) -> Iterator[SourceRow]:
 
 
 def _canonical(row: Any) -> str:
-    return json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
+    text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
+    return text.encode(errors="replace").decode()

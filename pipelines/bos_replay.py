@@ -1,10 +1,12 @@
 """BOS self-replay: text that the model writes from its start token alone (LAMOL's replay, without a task)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from forgetless.curator.chat.format import start_ids
 from forgetless.pipelines.draft import Answer, Ask, Draft
-from forgetless.pipelines.pipeline import Material, Pipeline
+from forgetless.pipelines.pipeline import Entry, Material, Pipeline
 from forgetless.schemas.recipe import BosReplay
 
 
@@ -33,5 +35,9 @@ def bos_replay(step: BosReplay, material: Material) -> Pipeline:
         "pipeline": step.pipeline, "seed": step.seed, **material.writer(), "start": start,
         "sampling": step.sampling.model_dump(), "filters": step.filters.model_dump(),
     }  # fmt: skip
-    drafts = (Draft(key=str(i), ordinal=i).given(start) for i in range(step.count))
-    return Pipeline("bos_replay", configuration, drafts, [Text(step, material)], step.filters, step.count)
+
+    def entries() -> Iterator[Entry]:
+        for i in range(step.count):
+            yield str(i), partial(Draft(ordinal=i).given, start)
+
+    return Pipeline("bos_replay", configuration, entries, [Text(step, material)], step.filters)

@@ -67,12 +67,13 @@ class Build:
         RecipeError, TemplateError, ModelError: before anything expensive happens.
     """
 
-    def __init__(self, recipe: Recipe, engine: Engine | None = None) -> None:
-        """`engine` replaces the one the recipe names."""
+    def __init__(self, recipe: Recipe, engine: Engine | None = None, verb: str = "build") -> None:
+        """`engine` replaces the one the recipe names; `verb` is what the run is recorded as."""
         self.recipe = recipe
         self.run_id = uuid.uuid4().hex
         self.material = Material(recipe)
         self._engine = engine
+        self._verb = verb
         self._pipelines = {
             step.name or step.pipeline: PIPELINES[step.pipeline](step, self.material)
             for step in recipe.steps
@@ -91,16 +92,12 @@ class Build:
                 plans.append(self._score_plan(step, store, plans))
                 continue
             pipeline = self._pipelines[name]
-            there = 0
-            notes = []
+            notes: list[str] = []
             if store:
-                counts = store.query(
-                    f"SELECT count(*) AS n FROM outcomes WHERE digest = '{pipeline.digest}' "
-                    "AND status <> 'intermediate'"
-                )
-                there = counts["n"][0].as_py()
+                planned, there = StepRun(name, pipeline, self.material, store, self.run_id).count()
                 notes = other_sets(store, name, pipeline.digest, pipeline.configuration)
-            planned = max(pipeline.total or 0, there)
+            else:
+                planned, there = sum(1 for _ in pipeline.entries()), 0
             stages = [stage.name for stage in pipeline.stages] or ["import"]
             plans.append(StepPlan(name, step.pipeline, planned, there, stages, pipeline.digest, notes))
         return plans
@@ -114,9 +111,13 @@ class Build:
                 for line in plan.notes if plan.pipeline != "score" else []:
                     note(f"{plan.name}: {line}")
             if not any(plan.missing for plan in plans):
+                if (
+                    not store.newest_is_current()
+                ):  # a run that was stopped between its last row and its snapshot
+                    store.take_snapshot(self.run_id)
                 return BuildReport(None, store.newest_snapshot(), self._counts(store))
             steps = {p.digest: {"name": name} | p.configuration for name, p in self._pipelines.items()}
-            with recorded_run(store, self.run_id, "build", self.recipe, steps) as summary:
+            with recorded_run(store, self.run_id, self._verb, self.recipe, steps) as summary:
                 self._run_steps(store, plans, summary)
             snapshot = store.take_snapshot(self.run_id)
         return BuildReport(self.run_id, snapshot, self._counts(store), summary["tokens"], summary["restarts"])

@@ -18,7 +18,7 @@ class Chunk:
         self._since = time.monotonic()
 
     def add(self, row: Outcome) -> None:
-        """Take a row; commits when there are enough, or when the first has waited long enough."""
+        """Take a row; commits when there are enough, or the last commit is long enough ago."""
         self._rows.append(row)
         if len(self._rows) >= ROWS or time.monotonic() - self._since > SECONDS:
             self.commit()

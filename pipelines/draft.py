@@ -13,8 +13,6 @@ from forgetless.schemas.request import Message, Result, Sampling
 class Draft:
     """What has become of one planned record so far. Its ids are those it will be trained on."""
 
-    key: str
-    """What tells it from the others of its step: its position, or its source's text."""
     ordinal: int
     """Position in the plan."""
     token_ids: list[int] = field(default_factory=list)
@@ -53,7 +51,7 @@ class Draft:
     def from_row(cls, row: dict[str, Any]) -> "Draft":
         """The draft that a stored intermediate row left."""
         return cls(
-            key="", ordinal=row["ordinal"], token_ids=row["token_ids"],
+            ordinal=row["ordinal"], token_ids=row["token_ids"],
             spans=[Span(**span) for span in row["target_spans"]], logprobs=row["sampled_logprobs"],
             messages=[Message(**message) for message in row["messages"]], task=row["task"],
             metadata=json.loads(row["metadata"]), plan_id=row["plan_id"], parent_id=row["id"],
@@ -94,7 +92,9 @@ class Answer:
         if result.finish_reason == "stop" and ids and ids[-1] in ask.stop_ids:
             end -= 1
         elif result.finish_reason == "stop":
-            while end and any(stop in tokenizer.decode(ids[:end]) for stop in ask.stop_texts):
+            text = tokenizer.decode(ids)
+            begins = min((text.find(stop) for stop in ask.stop_texts if stop in text), default=len(text))
+            while end and len(tokenizer.decode(ids[:end])) > begins:
                 end -= 1
         return cls(
             ids[:end], logprobs[:end], ids[end:], logprobs[end:],

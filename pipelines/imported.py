@@ -3,15 +3,16 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
 
 from forgetless.curator.chat.format import start_ids
-from forgetless.curator.sources import SourceRow, read_rows
+from forgetless.curator.sources import SourceRow, encodable, keyed_rows, read_rows
 from forgetless.pipelines.draft import Draft
-from forgetless.pipelines.pipeline import Material, Pipeline
+from forgetless.pipelines.pipeline import Entry, Material, Pipeline
 from forgetless.schemas.errors import RecipeError, TemplateError
 from forgetless.schemas.outcome import Rejection, Span
 from forgetless.schemas.recipe import Filters, Import
@@ -35,8 +36,7 @@ Reader = Callable[[dict[str, Any]], list[Message] | str]
 
 def imported(step: Import, material: Material) -> Pipeline:
     """Rows of a file or dataset folder as records of kind ground_truth or replay."""
-    total = sum(1 for _ in islice(read_rows(step.path), step.limit))
-    if not total:
+    if next(read_rows(step.path), None) is None:
         raise RecipeError(f"{str(step.path)!r} holds no rows", "check `path`")
     columns = {name: getattr(step, name) for name in ("text", "messages", "prompt", "completion")}
     configuration = {
@@ -44,32 +44,33 @@ def imported(step: Import, material: Material) -> Pipeline:
         "vocabulary": material.vocabulary, "template": material.template(),
         "start": material.recipe.model.start_token,
     }  # fmt: skip
-    drafts = islice(_drafts(step, material), step.limit)
-    return Pipeline(step.kind, configuration, drafts, [], Filters(), total)
+    return Pipeline(step.kind, configuration, partial(_entries, step, material), [], Filters())
 
 
 def _task(step: Import) -> str:
     return step.task or step.path.stem
 
 
-def _drafts(step: Import, material: Material) -> Iterator[Draft]:
-    seen: dict[str, int] = {}
-    for ordinal, row in enumerate(read_rows(step.path)):
-        times = seen[row.raw] = seen.get(row.raw, -1) + 1
-        draft = Draft(
-            key=f"{row.raw}#{times}", ordinal=ordinal, task=_task(step), metadata={"source": row.where}
-        )
-        try:
-            yield _filled(draft, row, step, material)
-        except (_Bad, TemplateError) as error:
-            rejection = Rejection(step="source", reason=f"{row.where}: {error}")
-            yield replace(draft, text=row.raw, rejection=rejection)
+def _entries(step: Import, material: Material) -> Iterator[Entry]:
+    for ordinal, (key, row) in enumerate(islice(keyed_rows(step.path), step.limit)):
+        yield key, partial(_draft, ordinal, row, step, material)
+
+
+def _draft(ordinal: int, row: SourceRow, step: Import, material: Material) -> Draft:
+    draft = Draft(ordinal=ordinal, task=_task(step), metadata={"source": row.where})
+    try:
+        return _filled(draft, row, step, material)
+    except (_Bad, TemplateError) as error:
+        rejection = Rejection(step="source", reason=f"{row.where}: {error}")
+        return replace(draft, text=row.raw, rejection=rejection)
 
 
 def _filled(draft: Draft, row: SourceRow, step: Import, material: Material) -> Draft:
     if row.values is None:
         raise _Bad(row.problem)
     content = _reader(row.values, step)(row.values)
+    if not all(map(encodable, [content] if isinstance(content, str) else [m.content for m in content])):
+        raise _Bad("holds half a character (a lone surrogate)")
     if isinstance(content, str):
         return _raw(draft, [content], material)
     draft = replace(draft, messages=content)

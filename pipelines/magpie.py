@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from forgetless.curator.sources import SourceRow, read_rows
+from forgetless.curator.sources import SourceRow, encodable, keyed_rows, read_rows
 from forgetless.pipelines.draft import Answer, Ask, Draft
-from forgetless.pipelines.pipeline import Material, Pipeline, Stage
+from forgetless.pipelines.pipeline import Entry, Material, Pipeline, Stage
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.outcome import Rejection
 from forgetless.schemas.recipe import Magpie, Questions
@@ -92,43 +93,43 @@ def magpie(step: Magpie, material: Material) -> Pipeline:
         for stage in (Instruction(step, material, turn), Reply(step, material, turn))
     ]
     material.chat.open_ids(step.steering[0].prompt if step.steering else None)  # or it is refused here
-    drafts, total = _written(step, material), step.count
+    entries = partial(_written, step, material)
     if step.questions:
         stages = stages[1:]
-        drafts = islice(_prepared(step, step.questions, material), step.count)
-        there = sum(1 for _ in read_rows(step.questions.path))
-        if not there:
+        entries = partial(_prepared, step, step.questions, material)
+        if next(read_rows(step.questions.path), None) is None:
             raise RecipeError(f"{str(step.questions.path)!r} holds no questions", "check `questions.path`")
-        total = min(step.count or there, there)
     configuration = {
         "pipeline": step.pipeline, "seed": step.seed, **material.writer(), "template": material.template(),
         "turns": step.turns, "steering": [steering.model_dump() for steering in step.steering],
         "prepared": step.questions is not None, "instruction": step.instruction.model_dump(),
         "answer": step.answer.model_dump(), "filters": step.filters.model_dump(),
     }  # fmt: skip
-    return Pipeline("magpie", configuration, drafts, stages, step.filters, total)
+    return Pipeline("magpie", configuration, entries, stages, step.filters)
 
 
-def _written(step: Magpie, material: Material) -> Iterator[Draft]:
+def _written(step: Magpie, material: Material) -> Iterator[Entry]:
     tasks: list[str | None] = [steering.task for steering in step.steering]
     tasks = tasks or [None]
     for i in range(step.count or 0):
-        yield Draft(key=str(i), ordinal=i, task=tasks[i % len(tasks)]).given(material.chat.open_ids())
+        draft = Draft(ordinal=i, task=tasks[i % len(tasks)])
+        yield str(i), partial(draft.given, material.chat.open_ids())
 
 
-def _prepared(step: Magpie, questions: Questions, material: Material) -> Iterator[Draft]:
-    seen: dict[str, int] = {}
+def _prepared(step: Magpie, questions: Questions, material: Material) -> Iterator[Entry]:
+    for ordinal, (key, row) in enumerate(islice(keyed_rows(questions.path), step.count)):
+        yield key, partial(_asked, ordinal, row, questions, material)
+
+
+def _asked(ordinal: int, row: SourceRow, questions: Questions, material: Material) -> Draft:
+    draft = Draft(ordinal=ordinal, metadata={"source": row.where})
+    question, problem = _question(row, questions)
+    if question is None:
+        rejection = Rejection(step="source", reason=f"{row.where}: {problem}")
+        return replace(draft, text=row.raw, rejection=rejection)
     chat = material.chat
-    for ordinal, row in enumerate(read_rows(questions.path)):
-        question, problem = _question(row, questions)
-        times = seen[row.raw] = seen.get(row.raw, -1) + 1
-        draft = Draft(key=f"{row.raw}#{times}", ordinal=ordinal, metadata={"source": row.where})
-        if question is None:
-            reason = f"{row.where}: {problem}"
-            yield replace(draft, text=row.raw, rejection=Rejection(step="source", reason=reason))
-        else:
-            ids = chat.open_ids() + chat.text_ids(question) + chat.answer_ids()
-            yield draft.given(ids).said("user", question)
+    ids = chat.open_ids() + chat.text_ids(question) + chat.answer_ids()
+    return draft.given(ids).said("user", question)
 
 
 def _question(row: SourceRow, questions: Questions) -> tuple[str | None, str]:
@@ -140,4 +141,6 @@ def _question(row: SourceRow, questions: Questions) -> tuple[str | None, str]:
     value: Any = row.values[column]
     if not isinstance(value, str) or not value.strip():
         return None, f"{column!r} is empty or no text"
+    if not encodable(value):
+        return None, f"{column!r} holds half a character (a lone surrogate)"
     return value, ""

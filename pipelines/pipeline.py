@@ -1,8 +1,8 @@
 """What a way of making data is: a configuration, the drafts it begins with, and a list of stages."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,10 @@ from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.schemas.base import digest
 from forgetless.schemas.outcome import Kind
 from forgetless.schemas.recipe import Filters, Recipe
+
+Entry = tuple[str, Callable[[], Draft]]
+"""What tells a planned record from the others of its step (a position, or a source's text), and what makes it:
+most of a plan is there already when it is read again, and needs no making."""
 
 
 class Material:
@@ -48,6 +52,23 @@ class Material:
     def chat(self) -> ChatFormat:
         """The chat template, cut. A declared start token is for raw text: no chat server puts it there."""
         return ChatFormat.of(self.tokenizer)
+
+    @cached_property
+    def _config(self) -> Any:
+        from transformers import AutoConfig
+
+        trust = self.recipe.model.trust_remote_code
+        return AutoConfig.from_pretrained(self.folder, trust_remote_code=trust).get_text_config()
+
+    @property
+    def limit(self) -> int:
+        """Longest text the model takes, in tokens."""
+        return int(getattr(self._config, "max_position_embeddings", None) or 1 << 30)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids the model knows, from 0."""
+        return int(self._config.vocab_size)
 
     @cached_property
     def stop_ids(self) -> list[int]:
@@ -102,16 +123,24 @@ class Pipeline:
     kind: Kind
     configuration: dict[str, Any]
     """Whatever changes the distribution of the text; its digest names the set of rows."""
-    drafts: Iterator[Draft]
-    """In plan order; the key of each is its own within the step."""
+    entries: Callable[[], Iterator[Entry]]
+    """Gives the plan, in order."""
     stages: list[Stage]
     """In order; none for data that is there already."""
     filters: Filters
     """What every generated turn must pass."""
-    total: int | None
-    """Drafts there will be, if that is known before they are read."""
 
     @cached_property
     def digest(self) -> str:
         """Names the set of rows that this configuration makes."""
         return digest(self.configuration)
+
+    def plan(self) -> Iterator[tuple[str, Callable[[], Draft]]]:
+        """For each planned record the id it will end under, and what makes its first draft."""
+        for key, make in self.entries():
+            plan_id = digest(self.digest, key)
+            yield plan_id, partial(_named, make, plan_id)
+
+
+def _named(make: Callable[[], Draft], plan_id: str) -> Draft:
+    return replace(make(), plan_id=plan_id)

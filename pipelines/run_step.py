@@ -4,7 +4,8 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+
+import pyarrow as pa
 
 from forgetless.curator.engines import Engine
 from forgetless.curator.filters import Duplicates, Turn, judge
@@ -28,38 +29,34 @@ class StepRun:
     store: Store
     run_id: str
 
-    def planned(self) -> Iterator[Draft]:
-        """All drafts of the plan, each with the id it will end under."""
-        for draft in self.pipeline.drafts:
-            yield replace(draft, plan_id=digest(self.pipeline.digest, draft.key))
+    def count(self) -> tuple[int, int]:
+        """How many records the plan names, and how many of them have ended already."""
+        ended = self._ids("status <> 'intermediate'")
+        known = [plan_id in ended for plan_id, _ in self.pipeline.plan()]
+        return len(known), sum(known)
 
     def run(self, engine: Engine) -> None:
         """Make every planned row that is not there. Interrupted, it commits what it has in hand."""
         chunk = Chunk(self.store)
         try:
-            ended = self._ids("status <> 'intermediate'")
-            begun = self._ids("status = 'intermediate'")
-            todo = (d for d in self.planned() if d.plan_id not in ended and d.plan_id not in begun)
+            taken = self._ids("true")
+            todo = [make for plan_id, make in self.pipeline.plan() if plan_id not in taken]
+            drafts: Iterator[Draft] = (make() for make in todo)
             if not self.pipeline.stages:
-                self._take(todo, chunk, len(ended))
+                self._take(drafts, len(todo), chunk)
             for number, stage in enumerate(self.pipeline.stages):
-                drafts = todo if number == 0 else self._passed(self.pipeline.stages[number - 1])
-                count = self._left(number, len(ended | begun))
-                if number == 0 or count:
+                count = len(todo)
+                if number:
+                    waiting = self._waiting(self.pipeline.stages[number - 1])
+                    drafts, count = _drafts(waiting), len(waiting)
+                if count:
                     self._stage(stage, number, drafts, count, engine, chunk)
                     chunk.commit()
         finally:
             chunk.commit()
 
-    def _left(self, number: int, taken: int) -> int:
-        """Requests that the stage will make; `taken` drafts have passed the first one."""
-        if number == 0:
-            return max(0, (self.pipeline.total or 0) - taken)
-        before = self.pipeline.stages[number - 1].name
-        return len(self._waiting(before))
-
-    def _take(self, drafts: Iterator[Draft], chunk: Chunk, done: int) -> None:
-        with Progress(self.name, self.pipeline.total or 0, done) as progress:
+    def _take(self, drafts: Iterator[Draft], count: int, chunk: Chunk) -> None:
+        with Progress(self.name, count) as progress:
             for draft in drafts:
                 chunk.add(self._row(draft, "import", "rejected" if draft.rejection else "accepted"))
                 progress.advance(1)
@@ -142,22 +139,29 @@ class StepRun:
         sql = f"SELECT DISTINCT plan_id FROM outcomes WHERE digest = '{self.pipeline.digest}' AND {condition}"
         return set(self.store.query(sql)["plan_id"].to_pylist())
 
-    def _waiting(self, stage: str, columns: str = "id") -> Any:
+    def _waiting(self, stage: Stage) -> pa.Table:
         """Intermediate rows of `stage` that no later row was made from, in plan order."""
         return self.store.query(
-            f"SELECT {columns} FROM outcomes o WHERE digest = '{self.pipeline.digest}' AND stage = '{stage}' "
+            f"SELECT * FROM outcomes o WHERE digest = '{self.pipeline.digest}' AND stage = '{stage.name}' "
             "AND status = 'intermediate' AND NOT EXISTS "
-            f"(SELECT 1 FROM outcomes c WHERE c.parent_id = o.id AND c.digest = o.digest) ORDER BY ordinal"
+            "(SELECT 1 FROM outcomes c WHERE c.parent_id = o.id AND c.digest = o.digest) ORDER BY ordinal"
         )
 
-    def _passed(self, stage: Stage) -> Iterator[Draft]:
-        for batch in self._waiting(stage.name, "*").to_batches(max_chunksize=1000):
-            yield from map(Draft.from_row, batch.to_pylist())
+    def _turns(self, stage: Stage) -> Iterator[str]:
+        """What the stage has let pass so far, as the text that duplicates are told by."""
+        rows = self.store.query(
+            "SELECT messages, token_ids, target_spans FROM outcomes "
+            f"WHERE digest = '{self.pipeline.digest}' AND stage = '{stage.name}' AND status <> 'rejected'"
+        )
+        for row in rows.to_pylist():
+            if row["messages"]:
+                yield row["messages"][-1]["content"]
+            else:
+                span = row["target_spans"][-1]
+                ids = row["token_ids"][span["start"] : span["end"]]
+                yield self.material.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _turns(self, stage: Stage) -> list[str]:
-        """What the stage has let pass so far, as text."""
-        content = "messages[-1].content" if self.pipeline.kind == "magpie" else "text"
-        return self.store.query(
-            f"SELECT {content} AS turn FROM outcomes WHERE digest = '{self.pipeline.digest}' "
-            f"AND stage = '{stage.name}' AND status <> 'rejected'"
-        )["turn"].to_pylist()
+
+def _drafts(rows: pa.Table) -> Iterator[Draft]:
+    for batch in rows.to_batches(max_chunksize=1000):
+        yield from map(Draft.from_row, batch.to_pylist())

@@ -33,15 +33,18 @@ class ScoreRun:
         """Records that are still to be scored."""
         return int(self.store.query(self._sql("count(*) AS n"))["n"][0].as_py())
 
-    def foreign(self) -> int:
-        """Records whose ids belong to another vocabulary: this model cannot score them."""
-        sql = f"SELECT count(*) AS n FROM records WHERE tokenizer <> '{self.material.vocabulary}'"
+    def left_out(self) -> int:
+        """Records that this model cannot score: ids of another vocabulary, too long, or nothing with a prefix."""
+        sql = f"SELECT count(*) AS n FROM records WHERE NOT ({self._scorable()})"
         return int(self.store.query(sql)["n"][0].as_py())
 
     def run(self) -> None:
         """Score what is missing, committed a chunk at a time. What cannot be scored is said and left."""
-        if foreign := self.foreign():
-            note(f"{self.step.name}: {foreign:,} records belong to another tokenizer and are left out")
+        if left_out := self.left_out():
+            note(
+                f"{self.step.name}: {left_out:,} records are left out: ids of another tokenizer, one token, "
+                f"or more than the model's {self.material.limit:,}"
+            )
         if not self.missing():
             return
         from forgetless.curator.scoring.scorer import Scorer, TokenStats
@@ -59,22 +62,22 @@ class ScoreRun:
 
         def commit() -> None:
             nonlocal tokens
-            if chunk:
-                self.store.append("token_stats", stats_table(chunk, common))
-            chunk.clear()
+            rows, chunk[:] = (
+                list(chunk),
+                [],
+            )  # taken out first: an interrupt must not commit them a second time
             tokens = 0
+            if rows:
+                self.store.append("token_stats", stats_table(rows, common))
 
-        def scorable() -> Iterator[tuple[str, list[int]]]:
+        def taken() -> Iterator[tuple[str, list[int]]]:
             for record in self._rows():
-                if problem := scorer.problem(record["token_ids"]):
-                    note(f"score: {record['id']} is left out: {problem}")
-                    continue
                 records[record["id"]] = record
                 yield record["id"], record["token_ids"]
 
         with Progress(self.step.name, self.missing()) as progress:
             try:
-                for record_id, stats in scorer.score(scorable(), self.step.batch_tokens):
+                for record_id, stats in scorer.score(taken(), self.step.batch_tokens):
                     chunk.append((records.pop(record_id), stats))
                     tokens += len(stats.logprob)
                     progress.advance(1)
@@ -82,14 +85,21 @@ class ScoreRun:
                         commit()
             finally:
                 commit()
+                scorer.close()
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         table = self.store.query(self._sql("id, token_ids, target_spans"))
         for batch in table.to_batches(max_chunksize=1000):
             yield from batch.to_pylist()
 
+    def _scorable(self) -> str:
+        return (
+            f"tokenizer = '{self.material.vocabulary}' AND len(token_ids) BETWEEN 2 AND {self.material.limit} "
+            f"AND list_max(token_ids) < {self.material.vocabulary_size}"
+        )
+
     def _sql(self, columns: str) -> str:
         return (
-            f"SELECT {columns} FROM records WHERE tokenizer = '{self.material.vocabulary}' "
+            f"SELECT {columns} FROM records WHERE {self._scorable()} "
             f"AND id NOT IN (SELECT id FROM token_stats WHERE scorer = '{self.scorer()}')"
         )

@@ -51,7 +51,7 @@ class Engine(Frozen):
     in_flight: int = Field(256, ge=1)
     """Requests in the engine at once."""
     memory_share: float | None = Field(None, gt=0, le=1)
-    """Share of the device's memory vLLM may take; 0.9 on a GPU, 0.1 of the RAM on a CPU."""
+    """Share of the device's memory vLLM may take; 0.9 on a GPU; on a CPU at most 0.25 of what is free."""
     enforce_eager: bool = False
     """Skip compilation: a faster start, a slower run."""
     tensor_parallel: int = Field(1, ge=1)

@@ -41,12 +41,14 @@ class ChildEngine:
         """See `Engine.generate`.
 
         After a death the requests that were in flight are run again in groups an eighth as large, and so
-        on, until the one that kills is alone: it ends with an error, the others go on.
+        on, until the one that kills is alone: it ends with an error, the others go on, in growing groups.
         """
         stream = iter(requests)
         flying: dict[str, Request] = {}
         suspects: list[Request] = []
-        bound, barren = self.config.in_flight, 0
+        suspected: set[str] = set()
+        failed: list[Result] = []
+        bound, barren, finished = self.config.in_flight, 0, False
         while True:
             if not suspects and not flying:
                 bound = self.config.in_flight
@@ -55,21 +57,27 @@ class ChildEngine:
                 with contextlib.suppress(BrokenPipeError):  # its death is read from its output
                     send(self._input(), request.model_dump())
             if not flying:
+                if len(failed) > 1 and not finished:
+                    raise self._broken(barren)
+                yield from failed
                 return
             message = self._receive(self.config.stall_seconds)
             if message is None:
                 barren += 1
                 self._restart(barren)
-                if len(flying) == 1 and bound == 1:
-                    yield from (
+                if len(flying) == 1 and suspected >= flying.keys():
+                    failed += [
                         _failed(request, "the engine died on it, twice") for request in flying.values()
-                    )
+                    ]
                 else:
                     suspects = [*flying.values(), *suspects]
+                    suspected |= flying.keys()
                     bound = max(1, len(flying) // 8)
                 flying.clear()
             elif "result" in message:
-                barren = 0
+                yield from failed  # others finish: it was they that killed, and not the engine that is broken
+                failed.clear()
+                barren, bound, finished = 0, min(bound + 1, self.config.in_flight), True
                 result = Result.model_construct(**message["result"])  # from our own code: not validated again
                 del flying[result.id]
                 self.stats.tokens += len(result.token_ids)
@@ -83,7 +91,7 @@ class ChildEngine:
             self._process = None
 
     def _next(self, stream: Iterator[Request], suspects: list[Request], bound: int) -> Request | None:
-        """Suspects alone while there are some: fresh requests beside them would become suspects too."""
+        """Suspects first, and alone until groups are large again: who flies with them becomes one too."""
         if suspects:
             return suspects.pop(0)
         return next(stream, None) if bound == self.config.in_flight else None
@@ -91,12 +99,13 @@ class ChildEngine:
     def _restart(self, barren: int) -> None:
         self.close()
         if barren > _BARREN_DEATHS:
-            raise EngineError(
-                f"the {self.config.kind} engine died {barren} times in a row without finishing a request",
-                f"see {self.log}",
-            )
+            raise self._broken(barren)
         self.stats.restarts += 1
         note(f"engine: {self.config.kind} died and is started again")
+
+    def _broken(self, deaths: int) -> EngineError:
+        what = f"the {self.config.kind} engine died {deaths} times in a row without finishing a request"
+        return EngineError(what, f"see {self.log}")
 
     def _input(self) -> BinaryIO:
         if not self._process:
@@ -124,7 +133,8 @@ class ChildEngine:
         if answer is None or "failed" in answer:
             self.close()
             reason = answer["failed"] if answer else "it ended without a word"
-            raise EngineError(f"the {self.config.kind} engine did not start: {reason}", f"see {self.log}")
+            hint = f"see {self.log}; where memory is short, lower `engine.max_model_len` or `engine.memory_share`"
+            raise EngineError(f"the {self.config.kind} engine did not start: {reason}", hint)
 
     def _receive(self, seconds: float) -> dict[str, Any] | None:
         """The next message; None if the child died or was silent for so long."""

@@ -32,7 +32,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """End it and everything it started."""
+        """End it. What it has in flight is lost."""
         ...
 
 

@@ -3,6 +3,7 @@
 Shapes: B records, T positions, P predicted positions of a batch laid end to end, V vocabulary, K top-k.
 """
 
+import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,24 +41,23 @@ class TokenStats:
 
 
 class Scorer:
-    """The base model in `folder`, in float32 or bfloat16, scoring records by their token ids."""
+    """The base model in `folder`, in float32 or bfloat16, scoring records by their token ids.
+
+    Ids must lie in the model's vocabulary, and a record in its context.
+    """
 
     def __init__(self, folder: Path, dtype: str, top_k: int = 0, trust_remote_code: bool = False) -> None:
         self._model = load_model(folder, dtype, trust_remote_code)
         self._logits = Head(self._model)
         self.top_k = top_k
-        self.limit = int(getattr(self._model.config.get_text_config(), "max_position_embeddings", 1 << 30))
-        self.vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
+        self._vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
 
-    def problem(self, token_ids: list[int]) -> str | None:
-        """Why these ids cannot be scored, if they cannot."""
-        if len(token_ids) < 2:
-            return "fewer than two tokens: nothing has a prefix"
-        if len(token_ids) > self.limit:
-            return f"{len(token_ids)} tokens; the model takes {self.limit}"
-        if max(token_ids) >= self.vocabulary:
-            return f"token {max(token_ids)} is outside the vocabulary of {self.vocabulary}"
-        return None
+    def close(self) -> None:
+        """Give the memory back, the GPU's too: an engine may want it."""
+        del self._model, self._logits
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def score(
         self, records: Iterable[tuple[str, list[int]]], batch_tokens: int
@@ -96,7 +96,7 @@ class Scorer:
         total_P1 = logits_PV.logsumexp(1, keepdim=True)
         top: tuple[torch.Tensor, ...] = ()
         if self.top_k:
-            values_PK, ids_PK = logits_PV.topk(min(self.top_k, self.vocabulary), 1)
+            values_PK, ids_PK = logits_PV.topk(min(self.top_k, self._vocabulary), 1)
             values_PK = values_PK - total_P1
             top = (ids_PK.int(), values_PK, (1 - values_PK.exp().sum(1)).clamp(min=0))
         logprobs_PV = logits_PV.sub_(total_P1)

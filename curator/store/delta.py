@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake.transaction import AddAction, PostCommitHookProperties, create_table_with_add_actions
 
 from forgetless.schemas.errors import DiskFullError, StoreError
 
 ROW_GROUP = 1000
+
+_KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+"""deltalake would drop log files older than 30 days, and with them the versions that snapshots name."""
 
 
 class Table:
@@ -34,7 +37,11 @@ class Table:
             self.path.mkdir(parents=True, exist_ok=True)
             action = self._write_part(self.schema.empty_table())
             create_table_with_add_actions(
-                str(self.path), DeltaSchema.from_arrow(self.schema), [action], mode="ignore"
+                str(self.path),
+                DeltaSchema.from_arrow(self.schema),
+                [action],
+                mode="ignore",
+                post_commithook_properties=_KEEP_LOG,
             )
             self._sync_log()
 
@@ -47,7 +54,8 @@ class Table:
         with disk_errors(self.path):
             action = self._write_part(rows.select(self.schema.names).cast(self.schema))
             table = DeltaTable(self.path)
-            table.create_write_transaction([action], "append", DeltaSchema.from_arrow(self.schema))
+            layout = DeltaSchema.from_arrow(self.schema)
+            table.create_write_transaction([action], "append", layout, post_commithook_properties=_KEEP_LOG)
             self._sync_log()
             table.update_incremental()
             return int(table.version())

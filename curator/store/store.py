@@ -55,7 +55,7 @@ class Store:
         if (path / MANIFEST).is_file():
             return cls.open(path)
         if path.is_file() or (
-            path.is_dir() and any(p.name not in (*TABLES, ".lock") for p in path.iterdir())
+            path.is_dir() and any(p.name not in (*TABLES, ".lock", f"{MANIFEST}.new") for p in path.iterdir())
         ):
             raise StoreError(
                 f"{str(path)!r} is neither a store nor an empty folder", "choose another `store`"
@@ -105,6 +105,13 @@ class Store:
         }
         self.append("snapshots", [row])
         return number
+
+    def newest_is_current(self) -> bool:
+        """Whether rows and scores are as they were when the newest snapshot was taken."""
+        rows = self.tables["snapshots"].read().to_pylist()
+        newest = max(rows, key=lambda row: row["snapshot"], default=None)
+        versions = json.loads(newest["versions"]) if newest else {}
+        return all(versions.get(name) == self.tables[name].version() for name in ("outcomes", "token_stats"))
 
     def newest_snapshot(self) -> int | None:
         """The highest snapshot number, or None."""

@@ -95,6 +95,15 @@ def test_a_killed_engine_is_started_again(engine: ChildEngine, demo_model: Path)
     assert engine.stats.restarts == before + 1
 
 
+def test_a_broken_engine_blames_no_request(demo_model: Path, tmp_path: Path) -> None:
+    engine = ChildEngine(demo_model, Engine(kind="transformers", stall_seconds=0.001), tmp_path / "log")
+    results = []
+    with pytest.raises(EngineError, match="times in a row"):
+        for result in engine.generate(requests(demo_model, 3, seed=5, max_tokens=400)):
+            results.append(result)
+    assert results == []
+
+
 def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     engine = ChildEngine(tmp_path, Engine(kind="transformers"), tmp_path / "log")

@@ -1,8 +1,10 @@
 """The store: made, appended to, pinned, locked, and checked."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,15 @@ def test_verify_is_content_with_two_scorers(store: Store) -> None:
     problems, rows = verify(store)
     assert problems == []
     assert (rows["outcomes"], rows["token_stats"]) == (1, 2)
+
+
+def test_a_snapshot_outlives_old_log_files(store: Store) -> None:
+    """deltalake writes a checkpoint every 100 commits, and by itself then drops log files older than 30 days."""
+    store.append("outcomes", [row("first")])
+    pinned = store.take_snapshot("run")
+    month = time.time() - 40 * 24 * 3600
+    for file in (store.path / "outcomes" / "_delta_log").iterdir():
+        os.utime(file, (month, month))
+    for i in range(110):
+        store.append("outcomes", [row(f"later{i}")])
+    assert ids(store, pinned) == ["first"] and len(ids(store)) == 111

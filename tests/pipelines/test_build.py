@@ -11,8 +11,9 @@ from forgetless.curator.models import load_tokenizer
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 from forgetless.pipelines.build import Build, BuildReport
+from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.schemas.recipe import Engine, Recipe
-from forgetless.schemas.request import Request, Result
+from forgetless.schemas.request import Request, Result, Sampling
 
 VLLM = {"kind": "vllm", "enforce_eager": True}
 TRANSFORMERS = {"kind": "transformers"}
@@ -211,3 +212,37 @@ def test_config_is_checked_before_the_engine(tmp_path: Path, demo_model: Path) -
         Build(recipe_of(tmp_path / "store", demo_model, steps))
     assert not (tmp_path / "store").exists()
     assert Engine().kind == "vllm"
+
+
+def test_duplicates_are_told_across_runs(tmp_path: Path, demo_model: Path) -> None:
+    for count in (3, 5):  # greedy, so that every text is the same
+        steps = [{"pipeline": "bos_replay", "count": count, "sampling": {"max_tokens": 20, "temperature": 0}}]
+        report, _, _ = run(recipe_of(tmp_path / "store", demo_model, steps, engine=TRANSFORMERS), tmp_path)
+        assert (report.steps[0]["accepted"], report.steps[0]["rejected"]) == (1, count - 1)
+
+
+def test_a_run_stopped_before_its_snapshot_gets_it_later(
+    tmp_path: Path, demo_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"pipeline": "bos_replay", "count": 3, "sampling": {"max_tokens": 8}}]
+    recipe = recipe_of(tmp_path / "store", demo_model, steps, engine=TRANSFORMERS)
+
+    def stop(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "take_snapshot", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path)
+    report, engine, store = run(recipe, tmp_path)
+    assert engine.requests == {} and report.snapshot == 1
+    assert store.query("SELECT count(*) AS n FROM outcomes", 1)["n"][0].as_py() == 3
+
+
+def test_a_stop_text_is_cut_whole(demo_model: Path) -> None:
+    tokenizer = load_tokenizer(demo_model)
+    ids = tokenizer.encode("Paris.\n### User:", add_special_tokens=False)
+    ask = Ask([], Sampling(), stop_ids=[], stop_texts=["\n### User:"])
+    result = Result(id="a", prompt_ids=[], token_ids=ids, logprobs=[-1.0] * len(ids), finish_reason="stop")
+    answer = Answer.of(result, ask, Draft(ordinal=0), tokenizer)
+    assert answer.text == "Paris." and answer.ids + answer.end_ids == ids

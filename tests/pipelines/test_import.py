@@ -91,6 +91,30 @@ def test_more_lines_add_rows(tmp_path: Path, demo_model: Path) -> None:
     assert len(after) == 2 and before[0]["id"] in {row["id"] for row in after}
 
 
+def test_a_corrected_line_is_read(tmp_path: Path, demo_model: Path) -> None:
+    data = tmp_path / "d.jsonl"
+    data.write_text(json.dumps(PAIR) + "\n{broken")
+    assert [row["status"] for row in rows_of(tmp_path, demo_model, path="d.jsonl")] == [
+        "accepted",
+        "rejected",
+    ]
+    data.write_text(json.dumps(PAIR) + "\n" + json.dumps({"prompt": "Mended.", "completion": "Yes."}))
+    statuses = [row["status"] for row in rows_of(tmp_path, demo_model, path="d.jsonl")]
+    assert sorted(statuses) == ["accepted", "accepted", "rejected"]  # what was said of the old line stays
+
+
+def test_half_a_character_is_a_bad_row(tmp_path: Path, demo_model: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"text": "a\\ud83d"}\n' + json.dumps(PAIR))
+    bad, good = rows_of(tmp_path, demo_model, path="d.jsonl")
+    assert "half a character" in bad["rejection"]["reason"] and good["status"] == "accepted"
+
+
+def test_csv_from_a_spreadsheet(tmp_path: Path, demo_model: Path) -> None:
+    (tmp_path / "d.csv").write_text("\ufeffprompt,completion\nName it.," + "long " * 40_000 + "\n")
+    (row,) = rows_of(tmp_path, demo_model, path="d.csv")
+    assert row["status"] == "accepted"
+
+
 def test_every_kind_of_file(tmp_path: Path, demo_model: Path) -> None:
     pairs = [PAIR, {"prompt": "Say 1,2.", "completion": "1,2\n3"}]
     (tmp_path / "d.json").write_text(json.dumps(pairs))
