@@ -8,7 +8,7 @@ from typing import Any
 
 from forgetless.schemas.base import digest
 from forgetless.schemas.errors import ModelError, RecipeError
-from forgetless.schemas.recipe import Model
+from forgetless.schemas.model import Model
 
 
 def resolve_model(model: Model) -> Path:

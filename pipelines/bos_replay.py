@@ -7,7 +7,7 @@ from functools import partial
 from forgetless.curator.chat.format import start_ids
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.pipelines.pipeline import Entry, Material, Pipeline
-from forgetless.schemas.recipe import BosReplay
+from forgetless.schemas.steps import BosReplay
 
 
 @dataclass(frozen=True)

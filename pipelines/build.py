@@ -15,7 +15,8 @@ from forgetless.pipelines.run_step import StepRun
 from forgetless.pipelines.score import ScoreRun
 from forgetless.pipelines.sets import other_sets
 from forgetless.schemas.errors import RecipeError
-from forgetless.schemas.recipe import Recipe, Score
+from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.steps import Score
 
 
 @dataclass

@@ -15,8 +15,8 @@ from forgetless.pipelines.draft import Draft
 from forgetless.pipelines.pipeline import Entry, Material, Pipeline
 from forgetless.schemas.errors import RecipeError, TemplateError
 from forgetless.schemas.outcome import Rejection, Span
-from forgetless.schemas.recipe import Filters, Import
 from forgetless.schemas.request import Message
+from forgetless.schemas.steps import Filters, Import
 
 PAIRS = (
     ("prompt", "completion"),

@@ -11,7 +11,7 @@ from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.pipelines.pipeline import Entry, Material, Pipeline, Stage
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.outcome import Rejection
-from forgetless.schemas.recipe import Magpie, Questions
+from forgetless.schemas.steps import Magpie, Questions
 
 QUESTION_COLUMNS = ("instruction", "question", "prompt", "text")
 

@@ -17,7 +17,8 @@ from forgetless.curator.models import (
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.schemas.base import digest
 from forgetless.schemas.outcome import Kind
-from forgetless.schemas.recipe import Filters, Recipe
+from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.steps import Filters
 
 Entry = tuple[str, Callable[[], Draft]]
 """What tells a planned record from the others of its step (a position, or a source's text), and what makes it:

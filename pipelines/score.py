@@ -8,7 +8,7 @@ from forgetless.curator.progress import Progress, note
 from forgetless.curator.store import Store
 from forgetless.pipelines.pipeline import Material
 from forgetless.schemas.base import digest
-from forgetless.schemas.recipe import Score
+from forgetless.schemas.steps import Score
 
 CHUNK_TOKENS = 500_000
 CHUNK_ROWS = 1000

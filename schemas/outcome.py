@@ -63,8 +63,10 @@ class Outcome(Frozen):
     task: str | None = None
     plan_id: str
     """Id that the chain of stages ends under; equal to `id` unless the row is intermediate."""
+    previous_id: str | None = None
+    """The row of the stage before that this one goes on from; of a chosen answer, the sample."""
     parent_id: str | None = None
-    """The row this one was made from."""
+    """The ground truth that this row is another answer to."""
     ordinal: int
     """Position in the step's plan."""
     messages: list[Message] = Field(default_factory=list)
@@ -73,6 +75,8 @@ class Outcome(Frozen):
     token_ids: list[int]
     target_spans: list[Span]
     """Which tokens are trained on."""
+    fallback: str | None = None
+    """What stands in where no own answer was right: reference or minimum_change."""
     finish_reason: str | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -106,9 +110,10 @@ OUTCOMES = pa.schema(
         ("id", pa.string()), ("run_id", pa.string()), ("step", pa.string()), ("digest", pa.string()),
         ("pipeline", pa.string()), ("stage", pa.string()), ("kind", pa.string()), ("status", pa.string()),
         ("rejection", _REJECTION), ("task", pa.string()), ("plan_id", pa.string()),
-        ("parent_id", pa.string()), ("ordinal", pa.int64()),
+        ("previous_id", pa.string()), ("parent_id", pa.string()), ("ordinal", pa.int64()),
         ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
         ("text", pa.string()), ("token_ids", pa.list_(pa.int32())), ("target_spans", pa.list_(_SPAN)),
+        ("fallback", pa.string()),
         ("finish_reason", pa.string()), ("temperature", pa.float64()), ("top_p", pa.float64()),
         ("top_k", pa.int32()), ("max_tokens", pa.int32()), ("seed", pa.int64()),
         ("sampled_logprobs", pa.list_(pa.float32())), ("verdicts", pa.list_(_VERDICT)),

@@ -42,7 +42,9 @@ class Request(Frozen):
     id: str
     """Unique among the requests in flight."""
     prompt_ids: list[int]
-    """Token ids of the prefix; never text, so that no tokenizer adds a second BOS."""
+    """Token ids of the prefix; never text, so that no tokenizer adds a second BOS. Empty with `messages`."""
+    messages: list[Message] = Field(default_factory=list)
+    """Instead of ids, for a server that renders and tokenises itself."""
     sampling: Sampling
     """How to draw."""
     seed: int
@@ -51,6 +53,8 @@ class Request(Frozen):
     """Tokens that end the continuation; the one met is kept as its last id."""
     stop_texts: list[str] = Field(default_factory=list)
     """Texts that end the continuation, for templates whose turn ends are no single token."""
+    choices: list[str] = Field(default_factory=list)
+    """The continuation is one of these texts, where there are any."""
 
 
 class Result(Frozen):
@@ -61,9 +65,11 @@ class Result(Frozen):
     prompt_ids: list[int]
     """The prefix as the engine saw it."""
     token_ids: list[int]
-    """Sampled ids, a stop token included."""
+    """Sampled ids, a stop token included; empty where the server gives none."""
+    text: str | None = None
+    """What was written, where there are no ids."""
     logprobs: list[float]
-    """Natural log-prob of each sampled id at temperature 1, before top-p and top-k."""
+    """Natural log-prob of each sampled id at temperature 1, before top-p and top-k; empty where unknown."""
     finish_reason: str
     """stop, length, or error"""
     error: str | None = None

@@ -4,8 +4,8 @@ import pyarrow as pa
 
 from forgetless.schemas.outcome import OUTCOMES
 
-FORMAT = 1
-"""Version of the store's layout; a store of a higher one is refused."""
+FORMAT = 2
+"""Version of the store's layout; a store of another one is refused."""
 
 HARD_PERPLEXITY = 2.5
 """A token is hard where its perplexity exceeds this: the STM paper's threshold for Llama-3-8B."""

@@ -12,7 +12,7 @@ from forgetless.curator.progress import Progress
 from forgetless.curator.verifiers.verify import verify
 from forgetless.schemas.base import digest
 from forgetless.schemas.errors import UsageError
-from forgetless.schemas.recipe import Task
+from forgetless.schemas.training import Task
 from forgetless.train.asking import Asking
 from forgetless.train.example import Example
 from forgetless.train.packing import collate, in_batches

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
-from forgetless.schemas.recipe import HeldOut, Replay, Training
+from forgetless.schemas.training import HeldOut, Replay, Training
 from forgetless.train.example import Example
 from forgetless.train.token_mask import mask_examples, tokens_in_play
 

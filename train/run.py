@@ -17,7 +17,9 @@ from forgetless.curator.progress import note
 from forgetless.curator.store import Store
 from forgetless.curator.store.runs import recorded_run
 from forgetless.schemas.errors import RecipeError, UsageError
-from forgetless.schemas.recipe import Model, Recipe, Training
+from forgetless.schemas.model import Model
+from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.training import Training
 from forgetless.train.asking import Asking
 from forgetless.train.evals import Evals
 from forgetless.train.evaluate import Measure, measures

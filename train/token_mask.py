@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from forgetless.schemas.recipe import TokenMask
+from forgetless.schemas.training import TokenMask
 from forgetless.train.example import Example
 
 

@@ -22,7 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from forgetless.curator.progress import Progress
 from forgetless.schemas.errors import UsageError
-from forgetless.schemas.recipe import Lora, Training
+from forgetless.schemas.training import Lora, Training
 from forgetless.train.example import IGNORED, Example
 from forgetless.train.loss import token_nll
 from forgetless.train.packing import Schedule, collate

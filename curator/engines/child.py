@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from forgetless.curator.engines.protocol import EngineStats
 from forgetless.curator.progress import note
 from forgetless.schemas.errors import EngineError
-from forgetless.schemas.recipe import Engine as EngineConfig
+from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request, Result
 
 _BARREN_DEATHS = 6

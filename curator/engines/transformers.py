@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from forgetless.curator.models import load_model, load_tokenizer
-from forgetless.schemas.recipe import Engine as EngineConfig
+from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request, Result
 
 _STOP_TEXT_TOKENS = 32

@@ -15,7 +15,7 @@ from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.utils.cpu_resource_utils import get_memory_node_info
 
-from forgetless.schemas.recipe import Engine as EngineConfig
+from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request, Result
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from forgetless.curator.engines.child import send
 from forgetless.curator.engines.protocol import Backend
-from forgetless.schemas.recipe import Engine as EngineConfig
+from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request
 
 _PR_SET_PDEATHSIG = 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from forgetless.schemas.base import digest
 from forgetless.schemas.outcome import Rejection
-from forgetless.schemas.recipe import Filters
+from forgetless.schemas.steps import Filters
 
 NGRAM = 4
 REPETITION_FROM = 32

@@ -42,9 +42,14 @@ class Store:
             made = int(json.loads(manifest.read_text())["format"])
         except (ValueError, KeyError, TypeError):
             raise StoreError(f"{str(manifest)!r} is damaged", f'restore it: {{"format": {FORMAT}}}') from None
+        if made < FORMAT:
+            raise StoreError(
+                f"store {str(path)!r} has format {made}; this program reads {FORMAT}",
+                "build it again in another folder, or read its Parquet files with any tool",
+            )
         if made > FORMAT:
             raise StoreError(
-                f"store {str(path)!r} has format {made}; this program reads up to {FORMAT}",
+                f"store {str(path)!r} has format {made}; this program reads {FORMAT}",
                 "upgrade: pip install --upgrade forgetless",
             )
         return cls(path)

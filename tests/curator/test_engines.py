@@ -9,7 +9,7 @@ import pytest
 
 from forgetless.curator.engines import ChildEngine
 from forgetless.schemas.errors import EngineError
-from forgetless.schemas.recipe import Engine
+from forgetless.schemas.model import Engine
 from forgetless.schemas.request import Request, Sampling
 
 BOS, END = "<|bos|>", "<|end|>"

@@ -6,7 +6,8 @@ import pytest
 
 from forgetless.curator.recipes import load_recipe
 from forgetless.schemas.errors import RecipeError
-from forgetless.schemas.recipe import BosReplay, Magpie, Recipe
+from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.steps import BosReplay, Magpie
 
 GOOD = """
 store: data/store

@@ -12,7 +12,8 @@ from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 from forgetless.pipelines.build import Build, BuildReport
 from forgetless.pipelines.draft import Answer, Ask, Draft
-from forgetless.schemas.recipe import Engine, Recipe
+from forgetless.schemas.model import Engine
+from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.request import Request, Result, Sampling
 
 VLLM = {"kind": "vllm", "enforce_eager": True}

@@ -10,7 +10,7 @@ import pytest
 from forgetless.curator.models import load_tokenizer, model_fingerprint, tokenizer_fingerprint
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
-from forgetless.schemas.recipe import HeldOut, Replay, TokenMask, Training
+from forgetless.schemas.training import HeldOut, Replay, TokenMask, Training
 from forgetless.train.asking import Asking
 from forgetless.train.reader import Base, read_examples, read_training
 

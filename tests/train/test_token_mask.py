@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forgetless.schemas.recipe import TokenMask
+from forgetless.schemas.training import TokenMask
 from forgetless.train.example import Example
 from forgetless.train.token_mask import mask_examples
 

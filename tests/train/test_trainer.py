@@ -9,7 +9,7 @@ import torch
 from training_records import random_examples
 
 from forgetless.curator.models import load_model
-from forgetless.schemas.recipe import Training
+from forgetless.schemas.training import Training
 from forgetless.train.example import Example
 from forgetless.train.packing import Schedule, schedule
 from forgetless.train.trainer import fit

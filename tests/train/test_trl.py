@@ -8,7 +8,7 @@ from datasets import load_dataset
 
 from forgetless.curator.models import load_model, load_tokenizer
 from forgetless.curator.store import Store
-from forgetless.schemas.recipe import Training
+from forgetless.schemas.training import Training
 from forgetless.train.export import export
 from forgetless.train.packing import schedule
 from forgetless.train.reader import read_examples

@@ -1,0 +1,123 @@
+"""What `forgetless train` does."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from forgetless.schemas.base import Frozen
+from forgetless.schemas.model import RecipePath
+from forgetless.schemas.steps import VerifierName
+
+
+class Replay(Frozen):
+    """What is mixed in so that the old is not forgotten."""
+
+    sql: str = "SELECT id FROM records WHERE kind IN ('bos_replay', 'magpie', 'replay')"
+    """Query with an `id` column over the snapshot."""
+    share: float = Field(0.05, ge=0)
+    """Replay per target: 0.05 adds 5 for every 100 (LAMOL's gamma)."""
+    unit: Literal["examples", "tokens"] = "examples"
+    """What the share counts; tokens are target tokens."""
+
+
+class TokenMask(Frozen):
+    """Selective Token Masking: leave the hardest target tokens out of the loss (STM, Lin et al. 2025)."""
+
+    threshold: float | None = Field(None, gt=1)
+    """Drop tokens whose base perplexity exceeds this; 2.5 in the paper."""
+    share: float | None = Field(None, gt=0, lt=1)
+    """Or drop this share of the target tokens, hardest first; 0.22 to 0.24 in the paper."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "TokenMask":
+        if (self.threshold is None) == (self.share is None):
+            raise ValueError("needs either `threshold` or `share`")
+        return self
+
+
+class Lora(Frozen):
+    """Low-rank adapters on all linear layers."""
+
+    rank: int = Field(16, ge=1)
+    """Rank r."""
+    alpha: int = Field(32, ge=1)
+    """Scale; the update is multiplied by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapters' input."""
+
+
+class Task(Frozen):
+    """A file of questions with known answers."""
+
+    name: str
+    """Name in the table."""
+    path: RecipePath
+    """JSONL with `prompt` and `reference`."""
+    role: Literal["target", "retained"] = "retained"
+    """target: what is being learned. retained: what must not be lost."""
+    verifier: VerifierName = "exact"
+    """How an answer is compared with the reference; with regex the reference is the pattern."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first questions."""
+    max_tokens: int = Field(128, ge=1)
+    """Longest answer."""
+
+
+class HeldOut(Frozen):
+    """Records kept out of training, on whose target tokens cross entropy is measured."""
+
+    sql: str = "SELECT id FROM records WHERE kind IN ('bos_replay', 'magpie', 'replay')"
+    """Query with an `id` column; the first `count` of its ids in id order are held out."""
+    count: int = Field(64, ge=0)
+    """Records to hold out."""
+
+
+class Training(Frozen):
+    """Fine-tuning that remembers, and its measurement."""
+
+    output: RecipePath
+    """Folder for the checkpoint and its report."""
+    name: str = ""
+    """Name in the evals table; the output folder's name if not given."""
+    snapshot: int | None = None
+    """Snapshot to read; the newest at the start if not given."""
+    targets: str = "SELECT id FROM records WHERE kind = 'ground_truth'"
+    """Query with an `id` column: what to learn."""
+    replay: Replay | None = Replay()
+    """What to mix in; null for none."""
+    token_mask: TokenMask | None = None
+    """Selective Token Masking of targets; replay is never masked. Needs scores."""
+    lora: Lora | None = None
+    """Train adapters instead of all weights; they are merged into the checkpoint."""
+    steps: int | None = Field(None, ge=1)
+    """Optimiser steps; else `epochs` decides."""
+    epochs: float = Field(1, gt=0)
+    """Passes over targets and replay."""
+    learning_rate: float = Field(1e-5, gt=0)
+    """Peak rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """What follows the warmup."""
+    warmup_share: float = Field(0.03, ge=0, lt=1)
+    """Share of the steps in which the rate rises."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    batch_size: int = Field(8, ge=1)
+    """Packed sequences in a batch."""
+    accumulation: int = Field(1, ge=1)
+    """Batches per optimiser step."""
+    max_length: int = Field(1024, ge=8)
+    """Tokens in a packed sequence; longer records are cut, with a warning."""
+    packing: bool = True
+    """Several records in a sequence, none seeing another; else one record per sequence."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 trains under autocast; weights stay fp32."""
+    seed: int = 0
+    """Order, packing and dropout."""
+    save_every: int | None = Field(None, ge=1)
+    """Steps between resumable checkpoints, kept until the run is done; a tenth of the run if not given."""
+    tasks: list[Task] = Field(default_factory=list)
+    """Questions asked before and after."""
+    held_out: HeldOut | None = HeldOut()
+    """Text whose cross entropy is measured before and after."""
