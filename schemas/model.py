@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -85,6 +86,19 @@ class Endpoint(Frozen):
     """Longest wait for one answer."""
     retries: int = Field(5, ge=0)
     """Further tries, with growing pauses, after 429, 5xx, a lost connection or a timeout."""
+
+    @model_validator(mode="after")
+    def _plain_url(self) -> "Endpoint":
+        """Held by the whole endpoint, not by the field: an error in the field would print what was given."""
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("`base_url` must begin with http:// or https:// and a host")
+        if url.username or url.password or url.query:
+            raise ValueError(
+                "`base_url` carries credentials or a query: give the server's address alone, and put the "
+                "key into the environment variable that `api_key_env` names"
+            )
+        return self
 
 
 def _engine_kind(value: Any) -> str:

@@ -67,7 +67,7 @@ class Result(Frozen):
     token_ids: list[int]
     """Sampled ids, a stop token included; empty where the server gives none."""
     text: str | None = None
-    """What was written, where there are no ids."""
+    """What was written, for `messages`, whose ids are the server's or none; of `choices` the one taken."""
     logprobs: list[float]
     """Natural log-prob of each sampled id at temperature 1, before top-p and top-k; empty where unknown."""
     finish_reason: str

@@ -80,7 +80,7 @@ class ChildEngine:
                 barren, bound, finished = 0, min(bound + 1, self.config.in_flight), True
                 result = Result.model_construct(**message["result"])  # from our own code: not validated again
                 del flying[result.id]
-                self.stats.tokens += len(result.token_ids)
+                self.stats.count(len(result.prompt_ids), len(result.token_ids))
                 yield result
 
     def close(self) -> None:

@@ -11,10 +11,22 @@ from forgetless.schemas.request import Request, Result
 class EngineStats:
     """What an engine has done since it was made."""
 
+    requests: int = 0
+    """Requests that ended."""
+    prompt_tokens: int = 0
+    """Tokens of their prompts."""
     tokens: int = 0
     """Tokens sampled."""
+    retries: int = 0
+    """Times a server was asked again."""
     restarts: int = 0
     """Times it died or stalled and was started again."""
+
+    def count(self, prompt_tokens: int, tokens: int) -> None:
+        """One more request ended."""
+        self.requests += 1
+        self.prompt_tokens += prompt_tokens
+        self.tokens += tokens
 
 
 class Engine(Protocol):
@@ -27,7 +39,7 @@ class Engine(Protocol):
         keeps killing the engine, ends as a result with finish_reason `error`.
 
         Raises:
-            EngineError: the engine cannot be started, or dies without finishing anything.
+            EngineError: the engine cannot be started or reached, or fails without finishing anything.
         """
         ...
 
