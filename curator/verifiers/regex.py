@@ -1,21 +1,23 @@
 """The reference is a pattern that must be found in the answer."""
 
-import re
+import regex as patterns
 
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.outcome import Verdict
+
+SECONDS = 2.0
+"""Of processor time for one search: some patterns take exponential time on some texts."""
 
 
 def regex(answer: str, reference: str) -> Verdict:
     """Passes where the pattern `reference` is found anywhere in the answer; anchor it to match all."""
     try:
-        found = re.search(reference, answer)
-    except re.error as error:
-        raise UsageError(f"the reference {reference!r} is no regular expression: {error}") from error
-    passed = found is not None
-    return Verdict(
-        verifier="regex",
-        passed=passed,
-        score=float(passed),
-        reason="" if passed else f"{reference!r} is not in the answer",
-    )
+        found = patterns.search(reference, answer, timeout=SECONDS) is not None
+        reason = "" if found else f"{reference!r} is not in the answer"
+    except patterns.error as error:
+        raise UsageError(
+            f"the reference {reference!r} is no regular expression: {error}", "escape what is meant literally"
+        ) from error
+    except TimeoutError:
+        found, reason = False, f"{reference!r} takes more than {SECONDS:g} seconds on this answer"
+    return Verdict(verifier="regex", passed=found, score=float(found), reason=reason)
