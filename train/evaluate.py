@@ -9,7 +9,7 @@ from typing import Any
 
 from forgetless.curator.models import load_model, model_fingerprint
 from forgetless.curator.progress import Progress
-from forgetless.curator.verifiers.verify import verify
+from forgetless.curator.verifiers.verify import Verifier, verifier
 from forgetless.schemas.base import digest
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.training import Task
@@ -75,8 +75,9 @@ def read_task(task: Task) -> list[Question]:
         lines = task.path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"task {task.name!r}: {error}", "correct its path") from None
+    judge = verifier(task.verifier, allow_code_execution=True)  # asked for when the run is prepared
     questions = [
-        _question(line, f"task {task.name!r}: line {number} of {str(task.path)!r}", task.verifier)
+        _question(line, f"task {task.name!r}: line {number} of {str(task.path)!r}", judge)
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
@@ -85,14 +86,14 @@ def read_task(task: Task) -> list[Question]:
     return questions[: task.limit]
 
 
-def _question(line: str, where: str, verifier: str) -> Question:
+def _question(line: str, where: str, judge: Verifier) -> Question:
     try:
         row = json.loads(line)
         question = Question(str(row["prompt"]), str(row["reference"]))
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{where} is no question", 'write {"prompt": …, "reference": …}') from None
     try:
-        verify(verifier, "", question.reference)
+        judge("", question.reference)
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", error.hint) from None
     return question
@@ -138,12 +139,13 @@ def cross_entropy(lm: Any, examples: Sequence[Example], progress: Progress) -> t
 def accuracy(lm: Any, asking: Asking, task: Task, questions: Sequence[Question], progress: Progress) -> float:
     """Share of questions whose greedy answer the task's verifier accepts."""
     asked = sorted(((asking.ids(q.prompt), q.reference) for q in questions), key=lambda pair: len(pair[0]))
+    judge = verifier(task.verifier, allow_code_execution=True)
     passed = 0
     for first in range(0, len(asked), QUESTIONS_AT_ONCE):
         batch = asked[first : first + QUESTIONS_AT_ONCE]
         continuations = greedy(lm, [ids for ids, _ in batch], task.max_tokens, asking.end_ids)
         for ids, (_, reference) in zip(continuations, batch, strict=True):
-            passed += verify(task.verifier, asking.answer(ids), reference).passed
+            passed += judge(asking.answer(ids), reference).passed
         progress.advance(len(batch), task.name)
     return passed / len(questions)
 

@@ -16,6 +16,7 @@ from forgetless.curator.models import (
 from forgetless.curator.progress import note
 from forgetless.curator.store import Store
 from forgetless.curator.store.runs import recorded_run
+from forgetless.curator.verifiers.verify import verifier
 from forgetless.schemas.errors import RecipeError, UsageError
 from forgetless.schemas.model import Model
 from forgetless.schemas.recipe import Recipe
@@ -70,6 +71,8 @@ def prepare(recipe: Recipe) -> Prepared:
     limit = getattr(_config(folder, recipe.model), "max_position_embeddings", None) or training.max_length
     base = Base(asked["model"], tokenizer_fingerprint(tokenizer), asking.end_ids, limit)
     data = read_training(store, training, asked["snapshot"], base)
+    for task in training.tasks:
+        verifier(task.verifier, recipe.allow_code_execution)
     wanted = measures(folder, asking, training.tasks, data.held_out)
     rows = schedule(
         [len(example) for example in data.examples],
