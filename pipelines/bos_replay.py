@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from forgetless.curator.chat.format import start_ids
+from forgetless.curator.store import Store
+from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
-from forgetless.pipelines.pipeline import Entry, Material, Pipeline
-from forgetless.schemas.steps import BosReplay
+from forgetless.pipelines.gate import configuration
+from forgetless.pipelines.material import Material
+from forgetless.pipelines.pipeline import Entry, Pipeline
+from forgetless.schemas.steps import BosReplay, Filters
 
 
 @dataclass(frozen=True)
@@ -19,25 +23,35 @@ class Text:
     name: str = "text"
     finished: bool = False
     distinct: bool = True
+    samples: int = 1
+    workers: int = 1
+
+    @property
+    def author(self) -> Author:
+        return self.material
+
+    @property
+    def filters(self) -> Filters:
+        return self.step.filters
 
     def ask(self, draft: Draft) -> Ask:
         return Ask(draft.token_ids, self.step.sampling, self.material.stop_ids)
 
     def extend(self, draft: Draft, answer: Answer) -> Draft:
         start = len(draft.token_ids)
-        return draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(start)
+        return answer.behind(draft).target(start)
 
 
 def bos_replay(step: BosReplay, material: Material) -> Pipeline:
     """Texts from BOS, or from the recipe's start token where the tokenizer has none."""
     start = start_ids(material.tokenizer, material.recipe.model.start_token)
-    configuration = {
-        "pipeline": step.pipeline, "seed": step.seed, **material.writer(), "start": start,
-        "sampling": step.sampling.model_dump(), "filters": step.filters.model_dump(),
+    settings = {
+        "pipeline": step.pipeline, "seed": step.seed, **material.signature(), "start": start,
+        "sampling": step.sampling.model_dump(), "filters": configuration(step.filters),
     }  # fmt: skip
 
-    def entries() -> Iterator[Entry]:
+    def entries(store: Store | None) -> Iterator[Entry]:
         for i in range(step.count):
             yield str(i), partial(Draft(ordinal=i).given, start)
 
-    return Pipeline("bos_replay", configuration, entries, [Text(step, material)], step.filters)
+    return Pipeline("bos_replay", settings, entries, [Text(step, material)], step.filters)

@@ -4,19 +4,21 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from forgetless.curator.engines import ChildEngine, Engine
+from forgetless.curator.engines import Engine
 from forgetless.curator.progress import note
 from forgetless.curator.store import Store
 from forgetless.curator.store.runs import recorded_run
 from forgetless.curator.store.vocab import ensure_vocab
-from forgetless.pipelines.pipeline import Material
+from forgetless.pipelines.author import Author
+from forgetless.pipelines.engines import Engines
+from forgetless.pipelines.material import Material
 from forgetless.pipelines.registry import PIPELINES
 from forgetless.pipelines.run_step import StepRun
 from forgetless.pipelines.score import ScoreRun
 from forgetless.pipelines.sets import other_sets
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.recipe import Recipe
-from forgetless.schemas.steps import Score
+from forgetless.schemas.steps import Derived, Score
 
 
 @dataclass
@@ -98,7 +100,11 @@ class Build:
                 planned, there = StepRun(name, pipeline, self.material, store, self.run_id).count()
                 notes = other_sets(store, name, pipeline.digest, pipeline.configuration)
             else:
-                planned, there = sum(1 for _ in pipeline.entries()), 0
+                planned, there = sum(1 for _ in pipeline.plan(None)), 0
+            if isinstance(step, Derived) and (
+                fresh := sum(p.missing for p in plans if p.pipeline == "import")
+            ):
+                notes.append(f"up to {fresh:,} more prompts are yet to be imported")
             stages = [stage.name for stage in pipeline.stages] or ["import"]
             plans.append(StepPlan(name, step.pipeline, planned, there, stages, pipeline.digest, notes))
         return plans
@@ -119,27 +125,25 @@ class Build:
                 return BuildReport(None, store.newest_snapshot(), self._counts(store))
             steps = {p.digest: {"name": name} | p.configuration for name, p in self._pipelines.items()}
             with recorded_run(store, self.run_id, self._verb, self.recipe, steps) as summary:
-                self._run_steps(store, plans, summary)
+                self._run_steps(store, summary)
             snapshot = store.take_snapshot(self.run_id)
         return BuildReport(self.run_id, snapshot, self._counts(store), summary["tokens"], summary["restarts"])
 
-    def _run_steps(self, store: Store, plans: list[StepPlan], summary: dict[str, Any]) -> None:
+    def _run_steps(self, store: Store, summary: dict[str, Any]) -> None:
         ensure_vocab(store, self.material.tokenizer, self.material.vocabulary)
-        engine = self._engine or ChildEngine(
-            self.material.folder, self.recipe.engine, store.path / "logs" / f"{self.run_id}.log",
-            self.recipe.model.trust_remote_code,
-        )  # fmt: skip
+        given: dict[Author, Engine] = {self.material: self._engine} if self._engine else {}
+        engines = Engines(store.path / "logs" / f"{self.run_id}.log", given)
         try:
-            for step, plan in zip(self.recipe.steps, plans, strict=True):
+            for step in self.recipe.steps:
                 if isinstance(step, Score):
-                    engine.close()  # its memory is wanted; it starts again if a later step needs it
+                    engines.close()  # its memory is wanted; it starts again if a later step needs it
                     ScoreRun(step, self.material, store, self.run_id).run()
-                elif plan.missing:
-                    pipeline = self._pipelines[plan.name]
-                    StepRun(plan.name, pipeline, self.material, store, self.run_id).run(engine)
+                else:
+                    name = step.name or step.pipeline
+                    StepRun(name, self._pipelines[name], self.material, store, self.run_id).run(engines)
         finally:
-            engine.close()
-            summary |= {"tokens": engine.stats.tokens, "restarts": engine.stats.restarts}
+            engines.close()
+            summary |= engines.summary()
 
     def _score_plan(self, step: Score, store: Store | None, before: list[StepPlan]) -> StepPlan:
         fresh = sum(plan.missing for plan in before if plan.pipeline != "score")

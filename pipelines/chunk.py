@@ -1,6 +1,7 @@
 """Rows on their way into the store, committed a chunk at a time."""
 
 import time
+from collections.abc import Sequence
 
 from forgetless.curator.store import Store
 from forgetless.schemas.outcome import Outcome
@@ -17,9 +18,9 @@ class Chunk:
         self._rows: list[Outcome] = []
         self._since = time.monotonic()
 
-    def add(self, row: Outcome) -> None:
-        """Take a row; commits when there are enough, or the last commit is long enough ago."""
-        self._rows.append(row)
+    def add(self, rows: Sequence[Outcome]) -> None:
+        """Take rows that belong together; commits when there are enough, or the last commit is long enough ago."""
+        self._rows += rows
         if len(self._rows) >= ROWS or time.monotonic() - self._since > SECONDS:
             self.commit()
 

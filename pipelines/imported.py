@@ -11,12 +11,15 @@ from pydantic import ValidationError
 
 from forgetless.curator.chat.format import start_ids
 from forgetless.curator.sources import SourceRow, encodable, keyed_rows, read_rows
+from forgetless.curator.store import Store
 from forgetless.pipelines.draft import Draft
-from forgetless.pipelines.pipeline import Entry, Material, Pipeline
+from forgetless.pipelines.gate import configuration
+from forgetless.pipelines.material import Material
+from forgetless.pipelines.pipeline import Entry, Pipeline
 from forgetless.schemas.errors import RecipeError, TemplateError
 from forgetless.schemas.outcome import Rejection, Span
 from forgetless.schemas.request import Message
-from forgetless.schemas.steps import Filters, Import
+from forgetless.schemas.steps import Import
 
 PAIRS = (
     ("prompt", "completion"),
@@ -38,20 +41,22 @@ def imported(step: Import, material: Material) -> Pipeline:
     """Rows of a file or dataset folder as records of kind ground_truth or replay."""
     if next(read_rows(step.path), None) is None:
         raise RecipeError(f"{str(step.path)!r} holds no rows", "check `path`")
-    columns = {name: getattr(step, name) for name in ("text", "messages", "prompt", "completion")}
-    configuration = {
+    columns = {
+        name: getattr(step, name) for name in ("text", "messages", "prompt", "completion", "reference")
+    }
+    settings = {
         "pipeline": step.pipeline, "seed": step.seed, "kind": step.kind, "task": _task(step), **columns,
         "vocabulary": material.vocabulary, "template": material.template(),
-        "start": material.recipe.model.start_token,
+        "start": material.recipe.model.start_token, "filters": configuration(step.filters),
     }  # fmt: skip
-    return Pipeline(step.kind, configuration, partial(_entries, step, material), [], Filters())
+    return Pipeline(step.kind, settings, partial(_entries, step, material), [], step.filters)
 
 
 def _task(step: Import) -> str:
     return step.task or step.path.stem
 
 
-def _entries(step: Import, material: Material) -> Iterator[Entry]:
+def _entries(step: Import, material: Material, store: Store | None) -> Iterator[Entry]:
     for ordinal, (key, row) in enumerate(islice(keyed_rows(step.path), step.limit)):
         yield key, partial(_draft, ordinal, row, step, material)
 
@@ -69,6 +74,8 @@ def _filled(draft: Draft, row: SourceRow, step: Import, material: Material) -> D
     if row.values is None:
         raise _Bad(row.problem)
     content = _reader(row.values, step)(row.values)
+    if (reference := _reference(row.values, step)) is not None:
+        draft = replace(draft, metadata=draft.metadata | {"reference": reference})
     if not all(map(encodable, [content] if isinstance(content, str) else [m.content for m in content])):
         raise _Bad("holds half a character (a lone surrogate)")
     if isinstance(content, str):
@@ -80,6 +87,16 @@ def _filled(draft: Draft, row: SourceRow, step: Import, material: Material) -> D
     if [message.role for message in content] == ["user", "assistant"]:
         return _raw(draft, [content[0].content, content[1].content], material)
     raise _Bad("is a conversation, and the tokenizer has no chat template")
+
+
+def _reference(row: dict[str, Any], step: Import) -> str | None:
+    """The columns that verifiers go by, joined; lists (of tests, say) line by line."""
+    if step.reference is None:
+        return None
+    names = [step.reference] if isinstance(step.reference, str) else step.reference
+    values = [_column(row, name) for name in names]
+    lines = [str(line) for value in values for line in (value if isinstance(value, list) else [value])]
+    return "\n".join(line for line in lines if line)
 
 
 def _raw(draft: Draft, parts: list[str], material: Material) -> Draft:

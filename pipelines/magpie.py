@@ -7,11 +7,15 @@ from itertools import islice
 from typing import Any
 
 from forgetless.curator.sources import SourceRow, encodable, keyed_rows, read_rows
+from forgetless.curator.store import Store
+from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
-from forgetless.pipelines.pipeline import Entry, Material, Pipeline, Stage
+from forgetless.pipelines.gate import configuration
+from forgetless.pipelines.material import Material
+from forgetless.pipelines.pipeline import Entry, Pipeline, Stage
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.outcome import Rejection
-from forgetless.schemas.steps import Magpie, Questions
+from forgetless.schemas.steps import Filters, Magpie, Questions
 
 QUESTION_COLUMNS = ("instruction", "question", "prompt", "text")
 
@@ -27,6 +31,16 @@ class Instruction:
     material: Material
     turn: int
     finished: bool = True
+    samples: int = 1
+    workers: int = 1
+
+    @property
+    def author(self) -> Author:
+        return self.material
+
+    @property
+    def filters(self) -> Filters:
+        return self.step.filters
 
     @property
     def name(self) -> str:
@@ -58,6 +72,16 @@ class Reply:
     turn: int
     finished: bool = True
     distinct: bool = False
+    samples: int = 1
+    workers: int = 1
+
+    @property
+    def author(self) -> Author:
+        return self.material
+
+    @property
+    def filters(self) -> Filters:
+        return self.step.filters
 
     @property
     def name(self) -> str:
@@ -70,10 +94,7 @@ class Reply:
     def extend(self, draft: Draft, answer: Answer) -> Draft:
         start = len(draft.token_ids)
         if self.turn + 1 == self.step.turns:
-            draft = draft.sampled(answer.ids + answer.end_ids, answer.logprobs + answer.end_logprobs).target(
-                start
-            )
-            return draft.said("assistant", answer.text)
+            return answer.behind(draft).target(start).said("assistant", answer.text)
         # The next user turn's markup begins with the end of this one.
         draft = draft.sampled(answer.ids, answer.logprobs)
         end, markup = len(draft.token_ids) + len(answer.end_ids), self.material.chat.next_user_ids()
@@ -99,16 +120,16 @@ def magpie(step: Magpie, material: Material) -> Pipeline:
         entries = partial(_prepared, step, step.questions, material)
         if next(read_rows(step.questions.path), None) is None:
             raise RecipeError(f"{str(step.questions.path)!r} holds no questions", "check `questions.path`")
-    configuration = {
-        "pipeline": step.pipeline, "seed": step.seed, **material.writer(), "template": material.template(),
+    settings = {
+        "pipeline": step.pipeline, "seed": step.seed, **material.signature(), "template": material.template(),
         "turns": step.turns, "steering": [steering.model_dump() for steering in step.steering],
         "prepared": step.questions is not None, "instruction": step.instruction.model_dump(),
-        "answer": step.answer.model_dump(), "filters": step.filters.model_dump(),
+        "answer": step.answer.model_dump(), "filters": configuration(step.filters),
     }  # fmt: skip
-    return Pipeline("magpie", configuration, entries, stages, step.filters)
+    return Pipeline("magpie", settings, entries, stages, step.filters)
 
 
-def _written(step: Magpie, material: Material) -> Iterator[Entry]:
+def _written(step: Magpie, material: Material, store: Store | None) -> Iterator[Entry]:
     tasks: list[str | None] = [steering.task for steering in step.steering]
     tasks = tasks or [None]
     for i in range(step.count or 0):
@@ -116,7 +137,7 @@ def _written(step: Magpie, material: Material) -> Iterator[Entry]:
         yield str(i), partial(draft.given, material.chat.open_ids())
 
 
-def _prepared(step: Magpie, questions: Questions, material: Material) -> Iterator[Entry]:
+def _prepared(step: Magpie, questions: Questions, material: Material, store: Store | None) -> Iterator[Entry]:
     for ordinal, (key, row) in enumerate(islice(keyed_rows(questions.path), step.count)):
         yield key, partial(_asked, ordinal, row, questions, material)
 

@@ -3,99 +3,41 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from forgetless.curator.chat.format import ChatFormat
-from forgetless.curator.models import (
-    load_tokenizer,
-    model_fingerprint,
-    resolve_model,
-    stop_ids,
-    tokenizer_fingerprint,
-)
+from forgetless.curator.store import Store
+from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.schemas.base import digest
 from forgetless.schemas.outcome import Kind
-from forgetless.schemas.recipe import Recipe
-from forgetless.schemas.steps import Filters
+from forgetless.schemas.steps import Filters, TextFilters
 
 Entry = tuple[str, Callable[[], Draft]]
-"""What tells a planned record from the others of its step (a position, or a source's text), and what makes it:
-most of a plan is there already when it is read again, and needs no making."""
+"""What tells a planned record from the others of its step (a position, a source's text, a parent's id), and what
+makes it: most of a plan is there already when it is read again, and needs no making."""
 
 
-class Material:
-    """The recipe's model, as far as pipelines need it without running it."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.folder: Path = resolve_model(recipe.model)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The model's tokenizer, with the recipe's chat template if it names one."""
-        return load_tokenizer(
-            self.folder, self.recipe.model.chat_template, self.recipe.model.trust_remote_code
-        )
-
-    @cached_property
-    def model(self) -> str:
-        """Fingerprint of the weights."""
-        return model_fingerprint(self.folder)
-
-    @cached_property
-    def vocabulary(self) -> str:
-        """Fingerprint of the tokenizer."""
-        return tokenizer_fingerprint(self.tokenizer)
-
-    @cached_property
-    def chat(self) -> ChatFormat:
-        """The chat template, cut. A declared start token is for raw text: no chat server puts it there."""
-        return ChatFormat.of(self.tokenizer)
-
-    @cached_property
-    def _config(self) -> Any:
-        from transformers import AutoConfig
-
-        trust = self.recipe.model.trust_remote_code
-        return AutoConfig.from_pretrained(self.folder, trust_remote_code=trust).get_text_config()
-
-    @property
-    def limit(self) -> int:
-        """Longest text the model takes, in tokens."""
-        return int(getattr(self._config, "max_position_embeddings", None) or 1 << 30)
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Ids the model knows, from 0."""
-        return int(self._config.vocab_size)
-
-    @cached_property
-    def stop_ids(self) -> list[int]:
-        """Ids that end a text."""
-        return stop_ids(self.folder, self.tokenizer)
-
-    def writer(self) -> dict[str, Any]:
-        """What every generated row depends on, for a step's configuration."""
-        engine = self.recipe.engine
-        return {
-            "model": self.model,
-            "vocabulary": self.vocabulary,
-            "engine": {"kind": engine.kind, "dtype": engine.dtype, "max_model_len": engine.max_model_len},
-        }
-
-    def template(self) -> str:
-        """Digest of the chat template's text."""
-        return digest(self.tokenizer.chat_template)
-
-
-class Stage(Protocol):
-    """One request per draft."""
+class Asking(Protocol):
+    """A stage that has a model write: `samples` requests per draft."""
 
     @property
     def name(self) -> str:
         """Name in the store."""
+        ...
+
+    @property
+    def author(self) -> Author:
+        """Who is asked."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Requests per draft."""
+        ...
+
+    @property
+    def filters(self) -> Filters | None:
+        """What a reply must pass; None where it is no part of a record."""
         ...
 
     @property
@@ -108,6 +50,11 @@ class Stage(Protocol):
         """Whether the same turn twice in a step is a duplicate."""
         ...
 
+    @property
+    def workers(self) -> int:
+        """Threads that read replies: more than one where that waits for other processes."""
+        ...
+
     def ask(self, draft: Draft) -> Ask:
         """What to have continued."""
         ...
@@ -117,6 +64,32 @@ class Stage(Protocol):
         ...
 
 
+@runtime_checkable
+class Choosing(Protocol):
+    """A stage that looks at all that the stages before it, back to the last such one, made of one plan."""
+
+    @property
+    def name(self) -> str:
+        """Name in the store."""
+        ...
+
+    @property
+    def scored(self) -> bool:
+        """Whether it needs the base model's log-probs of what it looks at."""
+        ...
+
+    def choose(self, drafts: list[Draft], logprobs: dict[str, float]) -> list[Draft]:
+        """The records that become of it, or the one draft that goes on, or a rejected one. Never none.
+
+        `drafts` are in the order of their samples; `logprobs` gives the mean base log-prob of a target token
+        of those that were scored, by `previous_id`.
+        """
+        ...
+
+
+Stage = Asking | Choosing
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A step of a recipe, ready to run."""
@@ -124,21 +97,21 @@ class Pipeline:
     kind: Kind
     configuration: dict[str, Any]
     """Whatever changes the distribution of the text; its digest names the set of rows."""
-    entries: Callable[[], Iterator[Entry]]
-    """Gives the plan, in order."""
+    entries: Callable[[Store | None], Iterator[Entry]]
+    """Gives the plan, in order; what it is planned from may be rows of the store."""
     stages: list[Stage]
     """In order; none for data that is there already."""
-    filters: Filters
-    """What every generated turn must pass."""
+    filters: TextFilters
+    """What a text must pass where there is no stage."""
 
     @cached_property
     def digest(self) -> str:
         """Names the set of rows that this configuration makes."""
         return digest(self.configuration)
 
-    def plan(self) -> Iterator[tuple[str, Callable[[], Draft]]]:
+    def plan(self, store: Store | None) -> Iterator[tuple[str, Callable[[], Draft]]]:
         """For each planned record the id it will end under, and what makes its first draft."""
-        for key, make in self.entries():
+        for key, make in self.entries(store):
             plan_id = digest(self.digest, key)
             yield plan_id, partial(_named, make, plan_id)
 

@@ -1,22 +1,22 @@
-"""Running one step: drafts through stages, every one of them ending as an accepted or a rejected row."""
+"""Running one step: drafts through stages, every plan of them ending as accepted or rejected rows."""
 
-import json
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
-import pyarrow as pa
-
-from forgetless.curator.engines import Engine
-from forgetless.curator.filters import Duplicates, Turn, judge
+from forgetless.curator.filters import TextJudge
 from forgetless.curator.progress import Progress
 from forgetless.curator.store import Store
+from forgetless.pipelines.ask_run import AskRun
+from forgetless.pipelines.choose_run import ChooseRun
 from forgetless.pipelines.chunk import Chunk
-from forgetless.pipelines.draft import Answer, Ask, Draft
-from forgetless.pipelines.pipeline import Material, Pipeline, Stage
-from forgetless.schemas.base import digest, seed_of
-from forgetless.schemas.outcome import Outcome, Rejection, Status
-from forgetless.schemas.request import Request, Result
+from forgetless.pipelines.draft import Draft
+from forgetless.pipelines.engines import Engines
+from forgetless.pipelines.material import Material
+from forgetless.pipelines.pipeline import Asking, Choosing, Pipeline
+from forgetless.pipelines.row import RowMaker
+from forgetless.pipelines.set_rows import SetRows
 
 
 @dataclass(frozen=True)
@@ -29,139 +29,70 @@ class StepRun:
     store: Store
     run_id: str
 
+    @cached_property
+    def _stored(self) -> SetRows:
+        return SetRows(self.store, self.pipeline.digest)
+
+    @cached_property
+    def _rows(self) -> RowMaker:
+        return RowMaker(self.name, self.pipeline, self.material, self.run_id)
+
     def count(self) -> tuple[int, int]:
         """How many records the plan names, and how many of them have ended already."""
-        ended = self._ids("status <> 'intermediate'")
-        known = [plan_id in ended for plan_id, _ in self.pipeline.plan()]
+        ended = self._stored.ended()
+        known = [plan_id in ended for plan_id, _ in self.pipeline.plan(self.store)]
         return len(known), sum(known)
 
-    def run(self, engine: Engine) -> None:
+    def run(self, engines: Engines) -> None:
         """Make every planned row that is not there. Interrupted, it commits what it has in hand."""
+        ended = self._stored.ended()
+        plan = {plan_id: make for plan_id, make in self.pipeline.plan(self.store) if plan_id not in ended}
+        if not plan:
+            return
         chunk = Chunk(self.store)
         try:
-            taken = self._ids("true")
-            todo = [make for plan_id, make in self.pipeline.plan() if plan_id not in taken]
-            drafts: Iterator[Draft] = (make() for make in todo)
             if not self.pipeline.stages:
-                self._take(drafts, len(todo), chunk)
+                self._take((make() for make in plan.values()), len(plan), chunk)
             for number, stage in enumerate(self.pipeline.stages):
-                count = len(todo)
-                if number:
-                    waiting = self._waiting(self.pipeline.stages[number - 1])
-                    drafts, count = _drafts(waiting), len(waiting)
-                if count:
-                    self._stage(stage, number, drafts, count, engine, chunk)
-                    chunk.commit()
+                if isinstance(stage, Choosing):
+                    self._choosing(stage, number, chunk).run(set(plan), engines)
+                elif number == 0:
+                    drafts: Iterable[Draft] = (make() for make in plan.values())
+                    self._asking(stage, number, chunk).run(drafts, len(plan), engines)
+                else:
+                    before = self.pipeline.stages[number - 1].name
+                    waiting = self._stored.waiting(before)
+                    drafts = (d for d in self._stored.passed(before) if d.plan_id in plan)
+                    self._asking(stage, number, chunk).run(drafts, waiting, engines)
+                chunk.commit()
         finally:
             chunk.commit()
 
-    def _take(self, drafts: Iterator[Draft], count: int, chunk: Chunk) -> None:
+    def _take(self, drafts: Iterable[Draft], count: int, chunk: Chunk) -> None:
+        """Data that is there already: as it is, or refused for its text."""
+        texts = TextJudge(self.pipeline.filters, self._earlier, distinct=True)
         with Progress(self.name, count) as progress:
             for draft in drafts:
-                chunk.add(self._row(draft, "import", "rejected" if draft.rejection else "accepted"))
+                content = "\n".join(message.content for message in draft.messages) or draft.text or ""
+                if not draft.rejection and (rejection := texts.judge(content)):
+                    draft = draft.refused(rejection)
+                chunk.add([self._rows.row(draft, "import", "rejected" if draft.rejection else "accepted")])
                 progress.advance(1)
 
-    def _stage(
-        self, stage: Stage, number: int, drafts: Iterator[Draft], count: int, engine: Engine, chunk: Chunk
-    ) -> None:
-        waiting: dict[str, tuple[Draft, Ask]] = {}
-        duplicates = (
-            Duplicates(self._turns(stage)) if self.pipeline.filters.deduplicate and stage.distinct else None
-        )
+    def _earlier(self) -> Iterable[str]:
+        in_store = self.pipeline.filters.near_duplicate_of == "store"
+        return chain(self._stored.texts(), self._stored.others() if in_store else ())
+
+    def _asking(self, stage: Asking, number: int, chunk: Chunk) -> AskRun:
+        later = self.pipeline.stages[number + 1 :]
+        chosen = any(isinstance(stage, Choosing) for stage in later)
+        return AskRun(stage, number, not later, chosen, self._rows, self._stored, chunk)
+
+    def _choosing(self, stage: Choosing, number: int, chunk: Chunk) -> ChooseRun:
+        """With the asking stages behind the last choosing one, whose rows it brings together."""
+        block: list[Asking] = []
+        for earlier in self.pipeline.stages[:number]:
+            block = [] if isinstance(earlier, Choosing) else [*block, earlier]
         last = number + 1 == len(self.pipeline.stages)
-
-        def requests() -> Iterator[Request]:
-            for draft in drafts:
-                if draft.rejection:
-                    chunk.add(self._row(draft, stage.name, "rejected"))
-                    progress.advance(1)
-                    continue
-                ask = stage.ask(draft)
-                row_id = draft.plan_id if last else digest(draft.plan_id, number)
-                waiting[row_id] = (draft, ask)
-                yield Request(
-                    id=row_id, prompt_ids=ask.prompt_ids, sampling=ask.sampling, seed=seed_of(row_id),
-                    stop_ids=ask.stop_ids, stop_texts=ask.stop_texts,
-                )  # fmt: skip
-
-        began, tokens = 0.0, 0
-        with Progress(f"{self.name} {stage.name}", count) as progress:
-            for result in engine.generate(requests()):
-                draft, ask = waiting.pop(result.id)
-                chunk.add(self._ended(stage, draft, ask, result, duplicates, last))
-                if not began:  # the engine's start is no part of its rate
-                    began, tokens = time.monotonic(), engine.stats.tokens
-                elapsed = time.monotonic() - began
-                rate = f"{(engine.stats.tokens - tokens) / elapsed:,.0f} tok/s" if elapsed > 1 else ""
-                progress.advance(1, rate)
-
-    def _ended(
-        self, stage: Stage, draft: Draft, ask: Ask, result: Result, duplicates: Duplicates | None, last: bool
-    ) -> Outcome:
-        """The row a result becomes."""
-        if result.error:
-            draft = replace(draft, rejection=Rejection(step="engine", reason=result.error))
-        else:
-            answer = Answer.of(result, ask, draft, self.material.tokenizer)
-            turn = Turn(answer.ids, answer.text, answer.finish_reason)
-            rejection = judge(turn, self.pipeline.filters, stage.finished)
-            if not rejection and duplicates:
-                rejection = duplicates.judge(answer.text)
-            if rejection:  # what was sampled, and nothing behind it
-                logprobs = answer.logprobs + answer.end_logprobs
-                draft = replace(draft.sampled(result.token_ids, logprobs), rejection=rejection)
-            else:
-                draft = stage.extend(draft, answer)
-        status: Status = "rejected" if draft.rejection else "accepted" if last else "intermediate"
-        return self._row(draft, stage.name, status, ask, result)
-
-    def _row(
-        self, draft: Draft, stage: str, status: Status, ask: Ask | None = None, result: Result | None = None
-    ) -> Outcome:
-        sampling = ask.sampling.model_dump() if ask else {}
-        text = draft.text
-        if text is None:
-            text = self.material.tokenizer.decode(draft.token_ids)
-        return Outcome(
-            id=result.id if result and status == "intermediate" else draft.plan_id, plan_id=draft.plan_id,
-            run_id=self.run_id, step=self.name, digest=self.pipeline.digest,
-            pipeline=self.pipeline.configuration["pipeline"], stage=stage, kind=self.pipeline.kind,
-            status=status, rejection=draft.rejection, task=draft.task, parent_id=draft.parent_id,
-            ordinal=draft.ordinal, messages=draft.messages, text=text, token_ids=draft.token_ids,
-            target_spans=draft.spans, finish_reason=result.finish_reason if result else None,
-            seed=seed_of(result.id) if result else None, **sampling,
-            sampled_logprobs=draft.logprobs if result else None,
-            ids_from="engine" if result else "tokenizer", tokenizer=self.material.vocabulary,
-            model=self.material.model if result else None, metadata=json.dumps(draft.metadata, ensure_ascii=False),
-        )  # fmt: skip
-
-    def _ids(self, condition: str) -> set[str]:
-        sql = f"SELECT DISTINCT plan_id FROM outcomes WHERE digest = '{self.pipeline.digest}' AND {condition}"
-        return set(self.store.query(sql)["plan_id"].to_pylist())
-
-    def _waiting(self, stage: Stage) -> pa.Table:
-        """Intermediate rows of `stage` that no later row was made from, in plan order."""
-        return self.store.query(
-            f"SELECT * FROM outcomes o WHERE digest = '{self.pipeline.digest}' AND stage = '{stage.name}' "
-            "AND status = 'intermediate' AND NOT EXISTS "
-            "(SELECT 1 FROM outcomes c WHERE c.parent_id = o.id AND c.digest = o.digest) ORDER BY ordinal"
-        )
-
-    def _turns(self, stage: Stage) -> Iterator[str]:
-        """What the stage has let pass so far, as the text that duplicates are told by."""
-        rows = self.store.query(
-            "SELECT messages, token_ids, target_spans FROM outcomes "
-            f"WHERE digest = '{self.pipeline.digest}' AND stage = '{stage.name}' AND status <> 'rejected'"
-        )
-        for row in rows.to_pylist():
-            if row["messages"]:
-                yield row["messages"][-1]["content"]
-            else:
-                span = row["target_spans"][-1]
-                ids = row["token_ids"][span["start"] : span["end"]]
-                yield self.material.tokenizer.decode(ids, skip_special_tokens=True)
-
-
-def _drafts(rows: pa.Table) -> Iterator[Draft]:
-    for batch in rows.to_batches(max_chunksize=1000):
-        yield from map(Draft.from_row, batch.to_pylist())
+        names = [asking.name for asking in block]
+        return ChooseRun(stage, number, last, names, block[0].samples, self._rows, self._stored, chunk)

@@ -6,7 +6,7 @@ from typing import Any
 
 from forgetless.curator.progress import Progress, note
 from forgetless.curator.store import Store
-from forgetless.pipelines.pipeline import Material
+from forgetless.pipelines.material import Material
 from forgetless.schemas.base import digest
 from forgetless.schemas.steps import Score
 
@@ -22,6 +22,10 @@ class ScoreRun:
     material: Material
     store: Store
     run_id: str
+    rows: str = "records"
+    """View or bracketed query with the columns of `outcomes`: what is to be scored."""
+    name: str = ""
+    """What progress is shown under; the step's name if not given."""
 
     def scorer(self) -> str:
         """Fingerprint of what scores: model, vocabulary, type of weights, engine, how much of the top is kept."""
@@ -35,14 +39,22 @@ class ScoreRun:
 
     def left_out(self) -> int:
         """Records that this model cannot score: ids of another vocabulary, too long, or nothing with a prefix."""
-        sql = f"SELECT count(*) AS n FROM records WHERE NOT ({self._scorable()})"
+        sql = f"SELECT count(*) AS n FROM {self.rows} WHERE NOT ({self._scorable()})"
         return int(self.store.query(sql)["n"][0].as_py())
+
+    def mean_logprobs(self) -> dict[str, float]:
+        """Mean log-prob of a target token of every row that is scored, by id."""
+        found = self.store.query(
+            "SELECT id, sum_logprob / target_tokens AS mean FROM token_stats "
+            f"WHERE scorer = '{self.scorer()}' AND target_tokens > 0 AND id IN (SELECT id FROM {self.rows})"
+        )
+        return dict(zip(found["id"].to_pylist(), found["mean"].to_pylist(), strict=True))
 
     def run(self) -> None:
         """Score what is missing, committed a chunk at a time. What cannot be scored is said and left."""
         if left_out := self.left_out():
             note(
-                f"{self.step.name}: {left_out:,} records are left out: ids of another tokenizer, one token, "
+                f"{self.name or self.step.name}: {left_out:,} records are left out: ids of another tokenizer, one token, "
                 f"or more than the model's {self.material.limit:,}"
             )
         if not self.missing():
@@ -75,7 +87,7 @@ class ScoreRun:
                 records[record["id"]] = record
                 yield record["id"], record["token_ids"]
 
-        with Progress(self.step.name, self.missing()) as progress:
+        with Progress(self.name or self.step.name, self.missing()) as progress:
             try:
                 for record_id, stats in scorer.score(taken(), self.step.batch_tokens):
                     chunk.append((records.pop(record_id), stats))
@@ -100,6 +112,6 @@ class ScoreRun:
 
     def _sql(self, columns: str) -> str:
         return (
-            f"SELECT {columns} FROM records WHERE {self._scorable()} "
+            f"SELECT {columns} FROM {self.rows} WHERE {self._scorable()} "
             f"AND id NOT IN (SELECT id FROM token_stats WHERE scorer = '{self.scorer()}')"
         )

@@ -72,6 +72,7 @@ class Endpoint(Frozen):
     """A server that speaks OpenAI's protocol: `vllm serve`, or a hosted model."""
 
     kind: Literal["openai"]
+    """What tells an endpoint from an engine of this machine."""
     model: str
     """The model's name on the server."""
     base_url: str = "https://api.openai.com/v1"
@@ -102,8 +103,9 @@ class Endpoint(Frozen):
 
 
 def _engine_kind(value: Any) -> str:
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return "endpoint" if kind == "openai" else "local"
+    if isinstance(value, dict):  # who gives an address means a server, and is told what `kind` that is
+        return "endpoint" if value.get("kind") == "openai" or "base_url" in value else "local"
+    return "endpoint" if getattr(value, "kind", None) == "openai" else "local"
 
 
 AnyEngine = Annotated[

@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 
 from forgetless.schemas.base import Frozen
-from forgetless.schemas.model import AnyEngine, Engine, Model, RecipePath, Writer
+from forgetless.schemas.model import AnyEngine, Endpoint, Engine, Model, RecipePath, Writer
 from forgetless.schemas.steps import AnyStep, Derived, MinimumChange, SelfOutput, Teacher
 from forgetless.schemas.training import Training
 
@@ -34,6 +34,12 @@ class Recipe(Frozen):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two steps are called {name!r}: give each its own `name`")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_ids(self) -> "Recipe":
+        if isinstance(self.engine, Endpoint) and self.engine.server != "vllm":
+            raise ValueError("the base model is asked by token ids, which needs `engine.server: vllm`")
         return self
 
     @model_validator(mode="after")

@@ -20,8 +20,9 @@ CHECKS = {
         "SELECT id FROM outcomes WHERE len(list_filter(target_spans, "
         'lambda s: s.start < 0 OR s.start > s."end" OR s."end" > len(token_ids))) > 0'
     ),
-    "rejected rows give no reason": (
-        "SELECT id FROM outcomes WHERE (status = 'rejected') <> (rejection.reason IS NOT NULL)"
+    "rejected rows give no reason, or records one": (
+        "SELECT id FROM outcomes WHERE status <> 'intermediate' "
+        "AND (status = 'rejected') <> (rejection.reason IS NOT NULL)"
     ),
     "scores have lists of unequal length": (
         "SELECT id FROM token_stats s JOIN outcomes o USING (id) WHERE len(s.logprob) <> len(o.token_ids) "

@@ -10,9 +10,10 @@ from forgetless.curator.engines import ChildEngine, EngineStats
 from forgetless.curator.models import load_tokenizer
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
+from forgetless.pipelines.author import Author
 from forgetless.pipelines.build import Build, BuildReport
-from forgetless.pipelines.draft import Answer, Ask, Draft
-from forgetless.schemas.model import Engine
+from forgetless.pipelines.draft import Ask
+from forgetless.schemas.model import Engine, Model
 from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.request import Request, Result, Sampling
 
@@ -241,9 +242,9 @@ def test_a_run_stopped_before_its_snapshot_gets_it_later(
 
 
 def test_a_stop_text_is_cut_whole(demo_model: Path) -> None:
-    tokenizer = load_tokenizer(demo_model)
-    ids = tokenizer.encode("Paris.\n### User:", add_special_tokens=False)
+    author = Author(Model(path=str(demo_model)), Engine())
+    ids = author.tokenizer.encode("Paris.\n### User:", add_special_tokens=False)
     ask = Ask([], Sampling(), stop_ids=[], stop_texts=["\n### User:"])
     result = Result(id="a", prompt_ids=[], token_ids=ids, logprobs=[-1.0] * len(ids), finish_reason="stop")
-    answer = Answer.of(result, ask, Draft(ordinal=0), tokenizer)
+    answer = author.read(result, ask, own=False)
     assert answer.text == "Paris." and answer.ids + answer.end_ids == ids

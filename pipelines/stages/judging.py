@@ -1,0 +1,45 @@
+"""A model's word on whether an answer is right (SSR: Huang et al. 2024)."""
+
+from dataclasses import dataclass
+
+from forgetless.pipelines.author import Author
+from forgetless.pipelines.draft import Answer, Ask, Draft
+from forgetless.pipelines.ground_truth import GroundTruths
+from forgetless.pipelines.prompt import Prompt
+from forgetless.schemas.outcome import Verdict
+from forgetless.schemas.request import Greedy, Message
+
+YES, NO = "yes", "no"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The judge's reply is constrained to yes or no, and becomes a verdict; the draft's text stays as it is."""
+
+    name: str
+    author: Author
+    truths: GroundTruths
+    prompt: Prompt
+    filters: None = None
+    samples: int = 1
+    finished: bool = False
+    distinct: bool = False
+    workers: int = 1
+
+    def ask(self, draft: Draft) -> Ask:
+        truth = self.truths[draft]
+        text = self.prompt.fill(
+            prompt=truth.prompt,
+            reference=truth.answer,
+            expected=truth.reference,
+            answer=draft.messages[-1].content,
+        )
+        asked = self.author.ask([Message(role="user", content=text)], Greedy(max_tokens=16))
+        return asked.choosing([YES, NO])
+
+    def extend(self, draft: Draft, answer: Answer) -> Draft:
+        said = answer.text.strip()
+        passed = said == YES
+        return draft.judged(
+            Verdict(verifier="judge", passed=passed, score=float(passed), reason=f"the judge says {said!r}")
+        )

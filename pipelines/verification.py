@@ -1,0 +1,49 @@
+"""Whether an answer is right, as a step of the recipe wants it decided."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+from forgetless.curator.verifiers.verify import Verifier, verifier
+from forgetless.pipelines.draft import Draft
+from forgetless.schemas.errors import UsageError
+from forgetless.schemas.outcome import Rejection
+from forgetless.schemas.steps import Derived
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A step's verifier; where it is a judge, the judge's own stage decides and this one passes everything."""
+
+    step: Derived
+    allow_code_execution: bool
+
+    @cached_property
+    def _verifier(self) -> Verifier | None:
+        if self.step.verifier in (None, "judge"):
+            return None
+        return verifier(str(self.step.verifier), self.allow_code_execution)
+
+    @property
+    def workers(self) -> int:
+        """Programs run in processes of their own, so that several can be waited for."""
+        return (os.cpu_count() or 1) if self.step.verifier == "code" else 1
+
+    def problem(self, reference: str) -> str | None:
+        """Why `reference` cannot be used; asked before anything is spent. Programs are not tried."""
+        if self._verifier is None or self.step.verifier == "code":
+            return None
+        try:
+            self._verifier("", reference)
+        except UsageError as error:
+            return error.message
+        return None
+
+    def judge(self, draft: Draft, answer: str, reference: str) -> Draft:
+        """The draft with the verdict on its answer; a wrong one refuses it."""
+        if self._verifier is None:
+            return draft
+        try:
+            return draft.judged(self._verifier(answer, reference))
+        except UsageError as error:
+            return draft.refused(Rejection(step="reference", reason=error.message))
