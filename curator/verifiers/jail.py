@@ -6,10 +6,10 @@ A script that `sandbox.py` starts as `python -I -S jail.py` with an empty enviro
     (our process)             (this script)     (its fork: runs the program, then the tests)
 
 The keeper moves into namespaces of its own (unshare(2)): a mount namespace with nothing in it but the standard
-library, the shared libraries, /dev/null and an empty scratch folder in memory; a network namespace without a
+library, the shared libraries, two devices and an empty scratch folder in memory; a network namespace without a
 network; an IPC namespace; and a PID namespace whose first and only process is the prisoner, so that its death
-is the death of everything in it. Without root a user namespace comes first; with root the prisoner becomes
-nobody. The prisoner gives up every capability, gets limits, and a seccomp filter refuses the calls that would
+is the death of everything in it. A user namespace comes first; root does without where there is none, and the
+prisoner becomes nobody. The prisoner gives up every capability, gets limits, and a seccomp filter refuses the calls that would
 make processes, sockets, namespaces, or memory that no limit counts. The keeper never runs foreign code; it
 holds the deadline, and kills when whoever started it goes away.
 
@@ -26,6 +26,7 @@ import ctypes
 import os
 import resource
 import select
+import stat
 import sys
 from types import ModuleType
 
@@ -39,8 +40,9 @@ WALL_SECONDS = 10
 MEMORY_BYTES = 1 << 29
 SCRATCH_BYTES = 1 << 24
 OPEN_FILES = 64
-REPORT_BYTES = 4096
+REPORT_BYTES = 400
 NOBODY = 65534
+PIPE = 3
 SIGKILL = 9
 PASSED, FAILED, UNAVAILABLE = "passed", "failed", "unavailable"
 MACHINE = os.uname().machine
@@ -104,18 +106,18 @@ def main() -> None:
 
 
 def unshare() -> None:
-    """Namespaces of our own; where that takes a privilege we lack, a user namespace that gives it."""
+    """Namespaces of our own: a user's, in which we are nobody and may make the others; or root makes those."""
     spaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
     uid, gid = os.getuid(), os.getgid()
-    if libc.unshare(spaces) == -1:
-        call("unshare", spaces | CLONE_NEWUSER)
-        for name, text in (
-            ("setgroups", "deny"),
-            ("uid_map", f"{uid} {uid} 1"),
-            ("gid_map", f"{gid} {gid} 1"),
-        ):
-            with open(f"/proc/self/{name}", "w") as file:
-                file.write(text)
+    if libc.unshare(spaces | CLONE_NEWUSER) == -1:
+        return call("unshare", spaces)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{NOBODY} {uid} 1"),
+        ("gid_map", f"{NOBODY} {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
 
 
 def build_root() -> None:
@@ -127,7 +129,7 @@ def build_root() -> None:
     shown = [(path, os.open(path, os.O_PATH)) for path in (*folders(), "/dev/null", "/dev/urandom")]
     memory("/tmp", 1 << 20)
     for path, fd in shown:
-        show(path, fd, "/tmp" + path)
+        show(fd, "/tmp" + path)
         os.close(fd)
     os.mkdir("/tmp/scratch")
     memory("/tmp/scratch", SCRATCH_BYTES)
@@ -147,13 +149,13 @@ def folders() -> list[str]:
     return sorted(path for path in found if not any(path.startswith(other + "/") for other in found))
 
 
-def show(path: str, fd: int, target: str) -> None:
+def show(fd: int, target: str) -> None:
     """Mount what `fd` is open on at `target`, read-only, installed packages left out."""
-    if not os.path.isdir(path):
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.makedirs(target, exist_ok=True)
+    else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT))
-    else:
-        os.makedirs(target, exist_ok=True)
     call("mount", f"/proc/self/fd/{fd}".encode(), target.encode(), None, MS_BIND | MS_REC, None)
     read_only(target)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -189,8 +191,7 @@ def keep(program: str, tests: str) -> str:
     reading, writing = os.pipe()
     prisoner = os.fork()
     if prisoner == 0:
-        imprison(writing)
-        answer(program, tests, word)
+        answer(program, tests, word, writing)
     os.close(writing)
     in_time = wait(prisoner)
     os.kill(prisoner, SIGKILL)
@@ -226,9 +227,9 @@ def imprison(writing: int) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.dup2(writing, 3)
-    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    if os.getuid() == 0:
+    os.dup2(writing, PIPE)
+    os.closerange(PIPE + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    if os.getuid() == 0:  # with a user namespace it is nobody already
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -273,11 +274,15 @@ def refuse_calls() -> None:
     call("prctl", PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0)
 
 
-def answer(program: str, tests: str, word: str) -> "NoReturn":
-    """Run the program and its tests; say the word, or what went wrong, on descriptor 3."""
+def answer(program: str, tests: str, word: str, writing: int) -> "NoReturn":
+    """Run the program and its tests; write the word, or what went wrong, to the pipe."""
     write, leave = os.write, os._exit
-    said = run(program, tests) or word
-    write(3, said.encode(errors="replace")[:REPORT_BYTES])
+    try:
+        imprison(writing)
+        said = run(program, tests) or word
+    except OSError as error:
+        said = f"it cannot be held: {error.strerror}"
+    write(PIPE, said.encode(errors="replace")[:REPORT_BYTES])
     leave(0)
 
 
