@@ -3,10 +3,11 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.recipe import Recipe
@@ -104,32 +105,39 @@ def _describe(loc: tuple[int | str, ...], kind: str, message: str, given: Any) -
 
 def _walk(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
     """The key's path as a user writes it, and the valid names where it stands."""
-    models: list[type[BaseModel]] = [Recipe]
+    places: list[tuple[str, Any]] = [("", Recipe)]
     known: list[str] = []
     path = ""
     for part in loc:
-        tagged = [m for m in models if part in _tags(m)]
+        tagged = [("", place) for tag, place in places if tag == part]
         if tagged:  # pydantic puts the union's tag into the location; users do not write it
-            models = tagged
+            places = tagged
             continue
-        known = list(dict.fromkeys(name for m in models for name in m.model_fields))
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{part}" if path else part
-            models = [
-                n for m in models if part in m.model_fields for n in _nested(m.model_fields[part].annotation)
-            ]
+        models = [place for _, place in places if isinstance(place, type) and issubclass(place, BaseModel)]
+        known = list(dict.fromkeys(name for model in models for name in model.model_fields))
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        places = [inner for _, place in places for inner in _under(place, part)]
     return path, known
 
 
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    field = model.model_fields.get("pipeline")
-    return get_args(field.annotation) if field else ()
+def _under(place: Any, part: int | str) -> Iterator[tuple[str, Any]]:
+    """The types, with their tags, that may stand at `part` of a model, a list or a mapping."""
+    if isinstance(place, type) and issubclass(place, BaseModel):
+        if part in place.model_fields:
+            yield from _members(place.model_fields[str(part)].annotation)
+    elif get_origin(place) in (list, tuple, dict):
+        yield from _members([a for a in get_args(place) if a is not ...][-1])
 
 
-def _nested(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _nested(inner)
+def _members(annotation: Any) -> Iterator[tuple[str, Any]]:
+    """The members of a union, or the one type there is, each with the tag that tells it from the others."""
+    if get_origin(annotation) is Annotated:
+        tags = [mark.tag for mark in annotation.__metadata__ if isinstance(mark, Tag)]
+        for tag, member in _members(get_args(annotation)[0]):
+            yield (tags[0] if tags else tag), member
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _members(member)
+    else:
+        field = getattr(annotation, "model_fields", {}).get("pipeline")
+        yield (get_args(field.annotation)[0] if field else ""), annotation

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from forgetless.curator.engines.protocol import EngineStats
+from forgetless.curator.engines.results import failed
 from forgetless.curator.progress import note
 from forgetless.schemas.errors import EngineError
 from forgetless.schemas.model import Engine as EngineConfig
@@ -47,7 +48,7 @@ class ChildEngine:
         flying: dict[str, Request] = {}
         suspects: list[Request] = []
         suspected: set[str] = set()
-        failed: list[Result] = []
+        held: list[Result] = []
         bound, barren, finished = self.config.in_flight, 0, False
         while True:
             if not suspects and not flying:
@@ -57,26 +58,24 @@ class ChildEngine:
                 with contextlib.suppress(BrokenPipeError):  # its death is read from its output
                     send(self._input(), request.model_dump())
             if not flying:
-                if len(failed) > 1 and not finished:
+                if len(held) > 1 and not finished:
                     raise self._broken(barren)
-                yield from failed
+                yield from held
                 return
             message = self._receive(self.config.stall_seconds)
             if message is None:
                 barren += 1
                 self._restart(barren)
                 if len(flying) == 1 and suspected >= flying.keys():
-                    failed += [
-                        _failed(request, "the engine died on it, twice") for request in flying.values()
-                    ]
+                    held += [failed(request, "the engine died on it, twice") for request in flying.values()]
                 else:
                     suspects = [*flying.values(), *suspects]
                     suspected |= flying.keys()
                     bound = max(1, len(flying) // 8)
                 flying.clear()
             elif "result" in message:
-                yield from failed  # others finish: it was they that killed, and not the engine that is broken
-                failed.clear()
+                yield from held  # others finish: it was they that killed, and not the engine that is broken
+                held.clear()
                 barren, bound, finished = 0, min(bound + 1, self.config.in_flight), True
                 result = Result.model_construct(**message["result"])  # from our own code: not validated again
                 del flying[result.id]
@@ -171,14 +170,3 @@ def _read(stream: Any, messages: "queue.SimpleQueue[dict[str, Any]]") -> None:
         for line in stream:
             messages.put(json.loads(line))
     messages.put({})
-
-
-def _failed(request: Request, reason: str) -> Result:
-    return Result(
-        id=request.id,
-        prompt_ids=request.prompt_ids,
-        token_ids=[],
-        logprobs=[],
-        finish_reason="error",
-        error=reason,
-    )

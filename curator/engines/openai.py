@@ -28,6 +28,7 @@ from pydantic import BaseModel
 
 from forgetless.curator.engines import openai_wire as wire
 from forgetless.curator.engines.protocol import EngineStats
+from forgetless.curator.engines.results import failed
 from forgetless.curator.progress import note
 from forgetless.schemas.errors import EngineError
 from forgetless.schemas.model import Endpoint
@@ -158,7 +159,7 @@ class OpenAIEngine:
             answer = await self._exchange(wire.Answer, route, body)
         except _Failure as failure:
             self.stats.count(0, 0)
-            return _Ended(wire.failed(request, failure.reason), failure)
+            return _Ended(failed(request, failure.reason), failure)
         self._answered = True
         usage = answer.usage or wire.Usage()
         self.stats.count(usage.prompt_tokens, usage.completion_tokens)

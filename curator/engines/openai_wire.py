@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from forgetless.curator.engines.results import chosen, failed
 from forgetless.schemas.model import Endpoint
 from forgetless.schemas.request import Request, Result
 
@@ -91,8 +92,7 @@ def asked(config: Endpoint, request: Request, limit: int | None) -> tuple[str, d
 def result_of(request: Request, answer: Answer) -> Result:
     """The result of a request that the server answered.
 
-    vLLM's token ids hold the stop token, as the local engine's do, and so do its log-probs. Those of a
-    choice are of the masked distribution and left out.
+    vLLM's token ids hold the stop token, as the local engine's do, and so do its log-probs.
     """
     if not answer.choices:
         return failed(request, "the server sent no answer")
@@ -100,25 +100,12 @@ def result_of(request: Request, answer: Answer) -> Result:
     text = choice.message.content if request.messages else choice.text
     if problem := _problem(choice, text):
         return failed(request, problem)
-    if request.choices:
-        text = _chosen(request.choices, text or "")
-        if text is None:
-            return failed(
-                request, f"an answer that is none of the choices, ended by {choice.finish_reason!r}"
-            )
-    return Result(
+    result = Result(
         id=request.id, prompt_ids=answer.prompt_token_ids or choice.prompt_token_ids or request.prompt_ids,
-        token_ids=choice.token_ids or [], text=text if request.messages or request.choices else None,
-        logprobs=[] if request.choices else _logprobs(choice), finish_reason=choice.finish_reason or "stop",
+        token_ids=choice.token_ids or [], text=text if request.messages else None,
+        logprobs=_logprobs(choice), finish_reason=choice.finish_reason or "stop",
     )  # fmt: skip
-
-
-def failed(request: Request, reason: str) -> Result:
-    """The result of a request that could not be answered."""
-    return Result(
-        id=request.id, prompt_ids=request.prompt_ids, token_ids=[], logprobs=[], finish_reason="error",
-        error=reason,
-    )  # fmt: skip
+    return chosen(request, result, _unpacked(text or "")) if request.choices else result
 
 
 def _vllm(request: Request, limit: int | None) -> dict[str, Any]:
@@ -168,16 +155,12 @@ def _problem(choice: _Choice, text: str | None) -> str | None:
     return "the server sent no text" if text is None and not choice.token_ids else None
 
 
-def _chosen(choices: list[str], text: str) -> str | None:
-    """The choice in `text`, bare or as the object that was asked for."""
-    for bare in (text, text.strip()):
-        if bare in choices:
-            return bare
+def _unpacked(text: str) -> str:
+    """The choice in the object that was asked for; the text itself where a server sent no such object."""
     try:
-        answer = json.loads(text)["answer"]
+        return str(json.loads(text)["answer"])
     except (ValueError, TypeError, KeyError):
-        return None
-    return answer if answer in choices else None
+        return text.strip()
 
 
 def _logprobs(choice: _Choice) -> list[float]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from forgetless.curator.engines.results import chosen, failed
 from forgetless.curator.models import load_model, load_tokenizer
 from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request, Result
@@ -16,11 +17,17 @@ _STOP_TEXT_TOKENS = 32
 class _Row:
     """A request on its way, with what it has sampled."""
 
-    def __init__(self, request: Request, device: torch.device) -> None:
+    def __init__(self, request: Request, device: torch.device, choices: list[list[int]]) -> None:
         self.request = request
+        self.choices = choices
         self.generator = torch.Generator(device).manual_seed(request.seed)
         self.ids: list[int] = []
         self.logprobs: list[float] = []
+
+    def next_ids(self) -> list[int]:
+        """What may follow, where the request has choices."""
+        taken = len(self.ids)
+        return sorted({ids[taken] for ids in self.choices if ids[:taken] == self.ids and len(ids) > taken})
 
 
 class TransformersBackend:
@@ -40,10 +47,7 @@ class TransformersBackend:
         room = self._limit - len(request.prompt_ids)
         if room < 1 or not request.prompt_ids:
             reason = f"a prompt of {len(request.prompt_ids)} tokens; the model takes 1 to {self._limit - 1}"
-            return Result(
-                id=request.id, prompt_ids=request.prompt_ids, token_ids=[], logprobs=[], finish_reason="error",
-                error=reason,
-            )  # fmt: skip
+            return failed(request, reason)
         self._waiting.append(request)
         return None
 
@@ -55,14 +59,7 @@ class TransformersBackend:
         logits_BV = self._decode() if self._rows else self._prefill()
         self._sample(logits_BV)
         reasons = [self._finish_reason(row) for row in self._rows]
-        ended = [
-            Result(
-                id=row.request.id, prompt_ids=row.request.prompt_ids, token_ids=row.ids, logprobs=row.logprobs,
-                finish_reason=reason,
-            )
-            for row, reason in zip(self._rows, reasons, strict=True)
-            if reason
-        ]  # fmt: skip
+        ended = [self._result(row, reason) for row, reason in zip(self._rows, reasons, strict=True) if reason]
         keep = [i for i, reason in enumerate(reasons) if not reason]
         if ended and keep:
             index = torch.tensor(keep, device=self._model.device)
@@ -71,10 +68,27 @@ class TransformersBackend:
         self._rows = [self._rows[i] for i in keep]
         return ended
 
+    def _result(self, row: _Row, reason: str) -> Result:
+        result = Result(
+            id=row.request.id, prompt_ids=row.request.prompt_ids, token_ids=row.ids, logprobs=row.logprobs,
+            finish_reason=reason,
+        )  # fmt: skip
+        if not row.choices:
+            return result
+        if row.ids in row.choices:
+            return chosen(row.request, result, row.request.choices[row.choices.index(row.ids)])
+        return chosen(row.request, result, self._tokenizer.decode(row.ids))
+
+    def _choices(self, request: Request) -> list[list[int]]:
+        """The ids of each choice and of what ends it."""
+        end = [i for i in (*request.stop_ids, self._tokenizer.eos_token_id) if i is not None][:1]
+        encode = self._tokenizer.encode
+        return [encode(choice, add_special_tokens=False) + end for choice in request.choices]
+
     def _prefill(self) -> torch.Tensor:
         """Last-position logits of a new batch, left-padded so that all rows end together."""
         taken, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
-        self._rows = [_Row(request, self._model.device) for request in taken]
+        self._rows = [_Row(request, self._model.device, self._choices(request)) for request in taken]
         longest = max(len(request.prompt_ids) for request in taken)
         ids_BT = torch.zeros(len(taken), longest, dtype=torch.long)
         self._mask_BT = torch.zeros_like(ids_BT)
@@ -107,9 +121,9 @@ class TransformersBackend:
 
     def _finish_reason(self, row: _Row) -> str | None:
         request = row.request
-        if row.ids[-1] in request.stop_ids:
+        if row.ids[-1] in request.stop_ids or row.ids in row.choices:
             return "stop"
-        if request.stop_texts:
+        if request.stop_texts and not row.choices:
             tail = self._tokenizer.decode(row.ids[-_STOP_TEXT_TOKENS:])
             if any(stop in tail for stop in request.stop_texts):
                 return "stop"
@@ -118,8 +132,12 @@ class TransformersBackend:
 
 
 def _draw(logprobs_V: torch.Tensor, row: _Row) -> int:
-    """One token under the row's temperature, top-k and top-p, from the row's own generator."""
+    """One token under the row's choices, temperature, top-k and top-p, from the row's own generator."""
     sampling = row.request.sampling
+    if row.choices:
+        outside_V = torch.ones_like(logprobs_V, dtype=torch.bool)
+        outside_V[row.next_ids()] = False
+        logprobs_V = logprobs_V.masked_fill(outside_V, float("-inf"))
     if sampling.temperature == 0:
         return int(logprobs_V.argmax())
     scaled_V = logprobs_V / sampling.temperature

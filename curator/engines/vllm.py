@@ -12,9 +12,10 @@ from transformers import AutoConfig
 from vllm import EngineArgs, LLMEngine, SamplingParams, TokensPrompt
 from vllm.exceptions import VLLMError
 from vllm.platforms import current_platform
-from vllm.sampling_params import RequestOutputKind
+from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.utils.cpu_resource_utils import get_memory_node_info
 
+from forgetless.curator.engines.results import chosen, failed
 from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request, Result
 
@@ -35,10 +36,7 @@ class VllmBackend:
             prompt = TokensPrompt(prompt_token_ids=request.prompt_ids)
             self._engine.add_request(request.id, prompt, sampling_params(request))
         except (ValueError, VLLMError) as error:
-            return Result(
-                id=request.id, prompt_ids=request.prompt_ids, token_ids=[], logprobs=[], finish_reason="error",
-                error=" ".join(str(error).split()),
-            )  # fmt: skip
+            return failed(request, " ".join(str(error).split()))
         self._in_flight[request.id] = request
         return None
 
@@ -53,11 +51,14 @@ class VllmBackend:
         request = self._in_flight.pop(output.request_id)
         completion = output.outputs[0]
         ids = list(completion.token_ids)
-        return Result(
-            id=request.id, prompt_ids=list(output.prompt_token_ids), token_ids=ids,
-            logprobs=[step[i].logprob for step, i in zip(completion.logprobs, ids, strict=True)],
+        seen = Result(
+            id=request.id, prompt_ids=list(output.prompt_token_ids), token_ids=ids, logprobs=[],
             finish_reason=completion.finish_reason,
         )  # fmt: skip
+        if request.choices:
+            return chosen(request, seen, completion.text)
+        logprobs = [step[i].logprob for step, i in zip(completion.logprobs, ids, strict=True)]
+        return seen.model_copy(update={"logprobs": logprobs})
 
 
 def engine_arguments(model: str, config: EngineConfig, trust_remote_code: bool = False) -> dict[str, Any]:
@@ -77,12 +78,21 @@ def engine_arguments(model: str, config: EngineConfig, trust_remote_code: bool =
 
 
 def sampling_params(request: Request) -> SamplingParams:
-    """vLLM's form of a request's sampling: own seed, the sampled token's raw log-prob, results when done."""
+    """vLLM's form of a request's sampling: own seed, the sampled token's raw log-prob, results when done.
+
+    A choice ends with the model's end of text, whatever the request's own ends are: its grammar knows no
+    other. Its log-probs would be those of the masked distribution.
+    """
+    common = {
+        "temperature": request.sampling.temperature, "top_p": request.sampling.top_p,
+        "top_k": request.sampling.top_k, "max_tokens": request.sampling.max_tokens, "seed": request.seed,
+        "stop_token_ids": request.stop_ids, "output_kind": RequestOutputKind.FINAL_ONLY,
+    }  # fmt: skip
+    if request.choices:
+        return SamplingParams(**common, structured_outputs=StructuredOutputsParams(choice=request.choices))
     return SamplingParams(
-        temperature=request.sampling.temperature, top_p=request.sampling.top_p, top_k=request.sampling.top_k,
-        max_tokens=request.sampling.max_tokens, seed=request.seed, stop_token_ids=request.stop_ids,
-        stop=request.stop_texts or None, include_stop_str_in_output=True, ignore_eos=True, logprobs=0,
-        detokenize=bool(request.stop_texts), output_kind=RequestOutputKind.FINAL_ONLY,
+        **common, stop=request.stop_texts or None, include_stop_str_in_output=True, ignore_eos=True, logprobs=0,
+        detokenize=bool(request.stop_texts),
     )  # fmt: skip
 
 

@@ -56,6 +56,14 @@ def test_a_partial_group_keeps_the_other_defaults(recipe: Path) -> None:
     [
         ("stpes=1", "unknown key 'stpes', did you mean 'steps'"),
         ("engine.knd=vllm", "unknown key 'engine.knd', did you mean 'kind'"),
+        ("engine={kind: openai, model: m, base_ulr: 'http://h'}", "unknown key 'engine.base_ulr', did you mean 'base_url'"),
+        ("engine={kind: openai}", "'engine.model' is missing"),
+        ("engine={kind: vllm, model: m, base_url: 'http://h'}", "'engine.kind' is 'vllm': Input should be 'openai'"),
+        ("writers={big: {engine: {kind: openai, model: m, in_fligt: 3}}}", "unknown key 'writers.big.engine.in_fligt', did you mean 'in_flight'"),
+        ("writers={local: {model: {path: a}, engine: {dtyp: auto}}}", "unknown key 'writers.local.engine.dtyp', did you mean 'dtype'"),
+        ("writers={big: {engin: {}}}", "unknown key 'writers.big.engin', did you mean 'engine'"),
+        ("writers={big: {engine: {kind: openai, model: m, retries: -1}}}", "'writers.big.engine.retries' is -1"),
+        ("writers={big: {}}", "'writers.big': Value error, needs `model`"),
         ("steps.bos.sampling={temprature: 1}", "unknown key 'steps[0].sampling.temprature', did you mean 'temperature'"),
         ("steps.bos.count=-1", "'steps[0].count' is -1"),
         ("steps.bos.count=many", "'steps[0].count' is 'many'"),
@@ -71,6 +79,13 @@ def test_what_is_wrong_is_named(recipe: Path, override: str, said: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(recipe, [override])
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://me:s3cret@h/v1", "https://h/v1?key=s3cret", "s3cret"])
+def test_an_address_with_a_secret_is_refused_and_not_repeated(recipe: Path, url: str) -> None:
+    with pytest.raises(RecipeError, match=r"'engine'.*`base_url`") as caught:
+        load_recipe(recipe, [f"engine={{kind: openai, model: m, base_url: '{url}'}}"])
+    assert "s3cret" not in str(caught.value)
 
 
 def test_yaml_is_data(tmp_path: Path) -> None:
