@@ -18,7 +18,7 @@ SECTIONS = {
     "Make data": ["build", "score"],
     "Look at it": ["sql", "show", "status", "verify"],
     "Use it": ["train", "export"],
-    "Get started": ["demo", "doctor", "template", "bench"],
+    "Get started": ["demo", "doctor", "template", "check", "bench"],
 }
 VERBS = [verb for verbs in SECTIONS.values() for verb in verbs]
 INTERRUPTED, TERMINATED = 130, 143

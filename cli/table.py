@@ -23,8 +23,11 @@ PADDING = 3
 """Characters between two columns."""
 
 
-def print_rows(rows: pa.Table) -> None:
-    """Print rows to stdout: cut to the terminal's width, in full width and without colours elsewhere."""
+def print_rows(rows: pa.Table, complete: str = "--format csv") -> None:
+    """Print rows to stdout: cut to the terminal's width, in full width and without colours elsewhere.
+
+    `complete` is the option that prints them all.
+    """
     console = Console(highlight=False)
     shown = rows.slice(0, SHOWN_ROWS) if console.is_terminal else rows
     names = rows.column_names
@@ -39,7 +42,7 @@ def print_rows(rows: pa.Table) -> None:
     else:
         console.print(_table(names, cells, numeric, fitted))
     if len(shown) < len(rows):
-        print(f"{len(rows) - len(shown):,} more rows: --format csv prints all", file=sys.stderr)
+        print(f"{len(rows) - len(shown):,} more rows: {complete} prints all", file=sys.stderr)
 
 
 def fit(widths: Sequence[int], numeric: Sequence[bool], room: int) -> list[int] | None:
