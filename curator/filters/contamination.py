@@ -52,7 +52,7 @@ class Contaminated:
             return None
         quote, where = " ".join(shared[0]), self._places[hash(shared[0])]
         return Rejection(
-            step="contamination", reason=f"shares “{quote}” with {where}",
+            step="contamination", reason=f"shares {quote!r} with {where}",
             score=share, threshold=self._settings.max_share,
         )  # fmt: skip
 

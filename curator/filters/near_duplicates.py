@@ -31,7 +31,10 @@ class _Kept(NamedTuple):
 
 
 class NearDuplicates:
-    """The texts so far; about 2 kB each, and 8 bytes for each of its words."""
+    """The texts so far.
+
+    Each takes about 2 kB at a threshold of 0.7, 1.5 kB at 0.9, 4 kB at 0.5, and 8 bytes for each of its words.
+    """
 
     def __init__(self, threshold: float, texts: Iterable[str] = ()) -> None:
         """`threshold`: Jaccard similarity, above 0 and at most 1, that refuses. `texts` are there, unjudged."""
@@ -53,7 +56,7 @@ class NearDuplicates:
         if candidates := self._index.query(signature):
             score, key = max(self._compared(set(hashes), candidates))
             if score >= self._threshold:
-                reason = f"nearly the same as “{opening(self._kept[-key].opening)}”"
+                reason = f"nearly the same as {opening(self._kept[-key].opening)!r}"
                 return Rejection(step="near_duplicate", reason=reason, score=score, threshold=self._threshold)
         self._index.insert(len(self._kept), signature)
         self._kept.append(_kept(hashes, text))
@@ -89,7 +92,7 @@ def bands_and_rows(threshold: float) -> tuple[int, int]:
     Two texts of similarity s share a band with probability 1 - (1 - s^rows)^bands.
     """
     for rows in range(HASHES, 1, -1):
-        bands = HASHES // rows
-        if 1 - (1 - threshold**rows) ** bands >= RECALL:
-            return bands, rows
+        for bands in range(1, HASHES // rows + 1):
+            if 1 - (1 - threshold**rows) ** bands >= RECALL:
+                return bands, rows
     return HASHES, 1

@@ -30,4 +30,5 @@ def opening(text: str) -> str:
 def _folded(text: str) -> str:
     if text.isascii():  # most texts are, and this is a tenth of the work
         return text.lower()
+    text = text.encode(errors="replace").decode()  # JSON can spell half a character, which nothing takes
     return _UNSPACED.sub(r" \g<0> ", unicodedata.normalize("NFKC", text).casefold())

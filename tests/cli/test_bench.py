@@ -1,4 +1,4 @@
-"""`forgetless bench generate` at a tiny size: both sides do the same, and what is said has its form."""
+"""`forgetless bench` at a tiny size: both sides do the same, and what is said has its form."""
 
 import json
 import subprocess
@@ -28,3 +28,15 @@ def test_a_model_that_is_not_there(cli: Cli) -> None:
     done = cli("bench", "generate", "--model", "/nowhere", "--rounds", "1")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "model folder '/nowhere' does not exist" in done.stderr
+
+
+def test_dedup_says_what_was_found(cli: Cli) -> None:
+    done = cli("bench", "dedup", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    compared = json.loads(done.stdout)
+    (pair,) = compared["rounds"]
+    assert compared["texts"] == 10_000 and compared["planted"] > 0
+    assert compared["ratio"] == pair["ratio"] == pair["filter"] / pair["library"]
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("filter ")
+    shown = cli("bench", "dedup", "--rounds", "1")
+    assert f"{compared['found']:,}" in shown.stdout and "times the library's" in shown.stdout
