@@ -7,6 +7,7 @@ import click
 
 if TYPE_CHECKING:
     from forgetless.pipelines.build import BuildReport, StepPlan
+    from forgetless.schemas.recipe import Recipe
 
 
 @click.command()
@@ -20,22 +21,14 @@ def build(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     import json
 
     from forgetless.curator.recipes import load_recipe
-    from forgetless.curator.store import Store
-    from forgetless.curator.store.store import MANIFEST
     from forgetless.pipelines.build import Build
     from forgetless.schemas.errors import TOO_MANY_REJECTS
 
     loaded = load_recipe(recipe, overrides)
-    work = Build(loaded)
     if dry_run:
-        there = (loaded.store / MANIFEST).is_file()
-        plans = work.plan(Store.open(loaded.store) if there else None)
-        if as_json:
-            click.echo(json.dumps([dataclasses.asdict(plan) for plan in plans], indent=2))
-        else:
-            _print_plan(plans)
+        print_plan(loaded, as_json)
         return
-    report = work.run()
+    report = Build(loaded).run()
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report), indent=2))
     else:
@@ -47,6 +40,23 @@ def build(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
             err=True,
         )
         raise SystemExit(TOO_MANY_REJECTS)
+
+
+def print_plan(recipe: "Recipe", as_json: bool) -> None:
+    """What building `recipe` would do, given what its store holds already."""
+    import dataclasses
+    import json
+
+    from forgetless.curator.store import Store
+    from forgetless.curator.store.store import MANIFEST
+    from forgetless.pipelines.build import Build
+
+    there = (recipe.store / MANIFEST).is_file()
+    plans = Build(recipe).plan(Store.open(recipe.store) if there else None)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(plan) for plan in plans], indent=2))
+    else:
+        _print_plan(plans)
 
 
 def _print_plan(plans: "list[StepPlan]") -> None:

@@ -1,8 +1,12 @@
 """`forgetless train`: fine-tune and show what was learned and what was lost."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from forgetless.schemas.recipe import Recipe
 
 
 @click.command()
@@ -17,12 +21,39 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     from forgetless.train.report import change_table, plan_table
 
     settings = load_recipe(recipe, overrides)
+    if settings.train and settings.train.regenerate:
+        _train_regenerating(settings, dry_run, as_json)
+        return
     if dry_run:
         plan = run.prepare(settings).plan
         _print(plan.model_dump_json(indent=2) if as_json else plan_table(plan))
         return
     report = run.train(settings)
     _print(report.model_dump_json(indent=2) if as_json else change_table(report))
+
+
+def _train_regenerating(settings: "Recipe", dry_run: bool, as_json: bool) -> None:
+    """Every epoch on answers of the model that the one before has made."""
+    import json
+
+    from forgetless.cli.build import print_plan
+    from forgetless.cli.regenerate import regenerated_training
+    from forgetless.train.report import epochs_table
+
+    if dry_run:
+        assert settings.train
+        print_plan(settings, as_json)
+        names = ", ".join(settings.train.regenerate)
+        click.echo(
+            f"then {settings.train.epochs:g} epochs; {names} made anew before each after the first", err=True
+        )
+        return
+    reports = list(regenerated_training(settings))
+    _print(
+        json.dumps([r.model_dump(mode="json") for r in reports], indent=2)
+        if as_json
+        else epochs_table(reports)
+    )
 
 
 def _print(what: object) -> None:

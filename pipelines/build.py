@@ -82,9 +82,12 @@ class Build:
             for step in recipe.steps
             if not isinstance(step, Score)
         }
-        digests = [pipeline.digest for pipeline in self._pipelines.values()]
-        if len(set(digests)) < len(digests):
+        if len(set(self.digests().values())) < len(self._pipelines):
             raise RecipeError("two steps would make the same rows", "give one of them another `seed`")
+
+    def digests(self) -> dict[str, str]:
+        """Step → the digest of the set of rows it makes."""
+        return {name: pipeline.digest for name, pipeline in self._pipelines.items()}
 
     def plan(self, store: Store | None) -> list[StepPlan]:
         """What each step would do, given what the store holds already (None: no store yet)."""

@@ -53,6 +53,15 @@ class Recipe(Frozen):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _known_steps(self) -> "Recipe":
+        made = [step.name or step.pipeline for step in self.steps if isinstance(step, Derived)]
+        for name in self.train.regenerate if self.train else []:
+            if name not in made:
+                known = ", ".join(made) or "none"
+                raise ValueError(f"`train.regenerate` names {name!r}; steps that a model answers: {known}")
+        return self
+
 
 def _named(step: AnyStep) -> dict[str, str | None]:
     """Where a step names another model, and which."""

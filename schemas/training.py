@@ -93,6 +93,9 @@ class Training(Frozen):
     """Optimiser steps; else `epochs` decides."""
     epochs: float = Field(1, gt=0)
     """Passes over targets and replay."""
+    regenerate: list[str] = Field(default_factory=list)
+    """Steps whose rows the model being trained writes anew before every epoch. Each epoch is then a run of its
+    own: its own optimiser and schedule, `steps` of it if given, and a checkpoint in `output`/epoch-N."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -121,3 +124,9 @@ class Training(Frozen):
     """Questions asked before and after."""
     held_out: HeldOut | None = HeldOut()
     """Text whose cross entropy is measured before and after."""
+
+    @model_validator(mode="after")
+    def _whole_epochs(self) -> "Training":
+        if self.regenerate and self.epochs != int(self.epochs):
+            raise ValueError("with `regenerate` the rows change between epochs: `epochs` is a whole number")
+        return self

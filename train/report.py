@@ -134,14 +134,34 @@ def plan_table(plan: TrainingPlan) -> Table:
 
 def change_table(report: TrainingReport) -> Table:
     """The forgetting table."""
-    figures = ("before", "after", "change")
-    out = Table(title=f"{report.name}: what was learned and what was lost", box=SIMPLE_HEAD)
+    out = _table(f"{report.name}: what was learned and what was lost", ("before", "after", "change"))
+    for c in report.changes:
+        unit, scale, form = _unit(c)
+        values = (f"{c.before * scale:{form}}", f"{c.after * scale:{form}}", f"{c.change * scale:+{form}}")
+        out.add_row(c.task, c.role, unit, *values, end_section=c.role == "target")
+    return out
+
+
+def epochs_table(reports: list[TrainingReport]) -> Table:
+    """The forgetting table of a training in epochs of their own: before, and after each."""
+    names = ("before", *(f"epoch {number + 1}" for number in range(len(reports))))
+    out = _table(f"{reports[-1].checkpoint}: what was learned and what was lost", names)
+    for rows in zip(*(report.changes for report in reports), strict=True):
+        unit, scale, form = _unit(rows[0])
+        values = [f"{value * scale:{form}}" for value in (rows[0].before, *(row.after for row in rows))]
+        out.add_row(rows[0].task, rows[0].role, unit, *values, end_section=rows[0].role == "target")
+    return out
+
+
+def _table(title: str, figures: tuple[str, ...]) -> Table:
+    out = Table(title=title, box=SIMPLE_HEAD)
     for name in ("task", "role", "measure"):
         out.add_column(name)
     for name in figures:
         out.add_column(name, justify="right", no_wrap=True)
-    for c in report.changes:
-        unit, scale, form = ("accuracy %", 100, ".1f") if c.metric == "accuracy" else ("nats/token", 1, ".3f")
-        values = (f"{c.before * scale:{form}}", f"{c.after * scale:{form}}", f"{c.change * scale:+{form}}")
-        out.add_row(c.task, c.role, unit, *values, end_section=c.role == "target")
     return out
+
+
+def _unit(change: Change) -> tuple[str, int, str]:
+    """Unit, factor and format of a figure."""
+    return ("accuracy %", 100, ".1f") if change.metric == "accuracy" else ("nats/token", 1, ".3f")

@@ -1,0 +1,69 @@
+"""Training on answers that the model being trained writes anew before every epoch."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from forgetless.curator.progress import note
+from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.steps import Score
+
+if TYPE_CHECKING:
+    from forgetless.train.report import TrainingReport
+
+
+def regenerated_training(recipe: Recipe) -> "Iterator[TrainingReport]":
+    """One report per epoch. Each epoch first builds the steps under `train.regenerate` with the checkpoint of
+    the one before, whose fingerprint the rows carry, then trains on these rows and on no earlier ones of theirs.
+
+    Builds and runs that are done already are found again, so that an interrupted command goes on.
+    """
+    from forgetless.pipelines.build import Build
+    from forgetless.train import run
+
+    assert recipe.train
+    for epoch in range(1, int(recipe.train.epochs) + 1):
+        note(f"epoch {epoch} of {recipe.train.epochs:g}: {', '.join(recipe.train.regenerate)}")
+        build = Build(_for_build(recipe, epoch))
+        build.run()
+        fresh = {build.digests()[name] for name in recipe.train.regenerate}
+        yield run.train(_for_train(recipe, epoch, fresh))
+
+
+def _for_build(recipe: Recipe, epoch: int) -> Recipe:
+    """Everything in the first epoch; then what is made anew, and its scores where training needs them."""
+    if epoch == 1:
+        return recipe
+    assert recipe.train
+    steps = [
+        step
+        for step in recipe.steps
+        if (step.name or step.pipeline) in recipe.train.regenerate
+        or (isinstance(step, Score) and recipe.train.token_mask)
+    ]
+    return _trained(recipe, epoch).model_copy(update={"steps": steps})
+
+
+def _for_train(recipe: Recipe, epoch: int, fresh: set[str]) -> Recipe:
+    """One epoch on its own: of the steps made anew only the newest rows count."""
+    train = recipe.train
+    assert train
+    steps, digests = (", ".join(f"'{name}'" for name in names) for names in (train.regenerate, sorted(fresh)))
+    targets = (
+        f"SELECT id FROM records WHERE id IN (SELECT id FROM ({train.targets.strip().rstrip(';')}\n)) "
+        f"AND (step NOT IN ({steps}) OR digest IN ({digests}))"
+    )
+    name = f"{train.name or train.output.name}-epoch-{epoch}"
+    alone = {
+        "output": train.output / f"epoch-{epoch}", "name": name, "targets": targets, "regenerate": [], "epochs": 1,
+    }  # fmt: skip
+    return _trained(recipe, epoch).model_copy(update={"train": train.model_copy(update=alone)})
+
+
+def _trained(recipe: Recipe, epoch: int) -> Recipe:
+    """The recipe with the checkpoint of the epoch before as its model; that one brings its own template."""
+    if epoch == 1:
+        return recipe
+    assert recipe.train
+    folder = str(recipe.train.output / f"epoch-{epoch - 1}")
+    model = recipe.model.model_copy(update={"path": folder, "revision": None, "chat_template": None})
+    return recipe.model_copy(update={"model": model})
