@@ -33,8 +33,34 @@ VIEWS = {
                l.logprob, exp(-l.logprob::DOUBLE) AS perplexity, l.entropy, l.rank, l.sampled_logprob
         FROM listed l LEFT JOIN vocab v ON v.tokenizer = l.tokenizer AND v.token_id = l.token_id""",
     "pairs": """
-        SELECT g.id AS ground_truth_id, r.id, r.kind, r.task, g.text AS ground_truth, r.text
+        SELECT g.id AS ground_truth_id, r.id, r.kind, r.step, r.task, r.fallback,
+               g.messages[-2].content AS prompt, g.messages[-1].content AS ground_truth,
+               r.messages[-1].content AS answer
         FROM records r JOIN records g ON r.parent_id = g.id AND g.kind = 'ground_truth'""",
+    "samples": """
+        WITH judged AS (
+            SELECT previous_id AS id, id AS judged_id, rejection, verdicts FROM outcomes
+            WHERE kind = 'self_output' AND stage = 'judge' AND status = 'intermediate'),
+        drawn AS (
+            SELECT o.id, o.parent_id, o.step, o.digest, o.task,
+                   coalesce((o.metadata->>'sample')::INT, 0) AS sample, o.messages[-1].content AS text,
+                   j.judged_id, CASE WHEN j.id IS NULL THEN o.rejection ELSE j.rejection END AS rejection,
+                   CASE WHEN j.id IS NULL THEN o.verdicts ELSE j.verdicts END AS verdicts,
+                   flatten(list_transform(o.target_spans,
+                       lambda s: o.sampled_logprobs[s.start + 1 : s."end"])) AS logprobs
+            FROM outcomes o LEFT JOIN judged j ON j.id = o.id
+            WHERE o.kind = 'self_output' AND o.stage = 'sample' AND o.status = 'intermediate'),
+        chosen AS (
+            SELECT DISTINCT previous_id AS id FROM outcomes
+            WHERE kind = 'self_output' AND status = 'accepted' AND fallback IS NULL),
+        scored AS (
+            SELECT id, arg_max(perplexity, created) AS perplexity FROM token_stats GROUP BY id)
+        SELECT d.id, d.parent_id, d.step, d.digest, d.task, d.sample, d.rejection.reason IS NULL AS "right",
+               d.rejection.step AS "filter", d.rejection.reason AS reason, d.verdicts,
+               CASE WHEN len(d.logprobs) > 0 AND list_count(d.logprobs) = len(d.logprobs)
+                   THEN exp(-list_avg(d.logprobs)) ELSE s.perplexity END AS perplexity,
+               coalesce(d.judged_id, d.id) IN (SELECT id FROM chosen) AS chosen, d.text
+        FROM drawn d LEFT JOIN scored s ON s.id = d.id""",
     "last_runs": """
         SELECT run_id, arg_max(verb, created) AS verb, arg_max(event, created) AS state,
                min(created) AS started, max(created) AS last, arg_max(summary, created) AS summary
@@ -49,6 +75,7 @@ ABOUT = {
     "perplexity": "one row per record and scorer: perplexity over target tokens, share of hard tokens",
     "tokens": "one row per token of a record and scorer, with its text piece",
     "pairs": "ground truth beside each record made from it",
+    "samples": "every answer that self-output drew: right or why not, perplexity, whether it was chosen",
     "last_runs": "one row per run, with its last state",
     "outcomes": "table: one row per request that ended, whatever became of it",
     "token_stats": "table: log-prob, entropy and rank per token, in lists, one row per record and scorer",
