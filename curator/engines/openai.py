@@ -71,6 +71,7 @@ class OpenAIEngine:
         self.stats = EngineStats()
         self._client: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop
+        self._asked: set[Future[Any]] = set()
         self._limit: int | None = None
         self._answered = False
 
@@ -112,7 +113,9 @@ class OpenAIEngine:
     def close(self) -> None:
         """Drop what is in flight and the connections."""
         if self._client:
-            self._submit(self._end()).result()
+            for future in list(self._asked):
+                future.cancel()
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._client = None
 
@@ -133,14 +136,15 @@ class OpenAIEngine:
             self._limit = self._submit(self._longest()).result()
 
     def _submit(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._asked.add(future)
+        future.add_done_callback(self._asked.discard)
+        return future
 
     async def _end(self) -> None:
-        mine = asyncio.current_task()
-        others = [task for task in asyncio.all_tasks() if task is not mine]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:  # cancelled; those that the client made for them are its own to end
+            await asyncio.wait(others, timeout=5)
         assert self._client
         await self._client.close()
 
