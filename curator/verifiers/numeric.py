@@ -11,7 +11,7 @@ from forgetless.schemas.outcome import Verdict
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+|(?=\.\d))(?:\.\d+)?"  # 1,234 or 1234 or nothing before the point
 _NUMBER = re.compile(
     rf"""(?P<sign>(?<![\w.)])[-+]\s?)?             # only where no number or word stands before: 7-3
-        (?:[$€£¥₹]\s?)?(?P<inner>-(?=[\d.]))?     # -$5, $-5
+        (?:[$€£¥₹]\s?(?P<inner>-(?=[\d.]))?)?     # -$5, $-5
         (?:(?P<whole>\d+)[ ](?=\d+[ ]?/[ ]?\d))?  # 1 1/2
         (?P<number>{_DIGITS}(?:[eE][+-]?\d{{1,3}}(?!\w))?)
         (?:[ ]?/[ ]?(?P<under>{_DIGITS}))?

@@ -5,7 +5,7 @@ import regex as patterns
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.outcome import Verdict
 
-SECONDS = 2.0
+SECONDS = 1.0
 """Of processor time for one search: some patterns take exponential time on some texts."""
 
 
@@ -19,5 +19,5 @@ def regex(answer: str, reference: str) -> Verdict:
             f"the reference {reference!r} is no regular expression: {error}", "escape what is meant literally"
         ) from error
     except TimeoutError:
-        found, reason = False, f"{reference!r} takes more than {SECONDS:g} seconds on this answer"
+        found, reason = False, f"{reference!r} takes more than {SECONDS:g} second on this answer"
     return Verdict(verifier="regex", passed=found, score=float(found), reason=reason)
