@@ -28,7 +28,7 @@ class TextFilters(Frozen):
     """What any text must pass, made or imported. Each rejection is kept with its reason."""
 
     near_duplicate: float | None = Field(None, gt=0, le=1)
-    """Refuse a text whose estimated Jaccard similarity of word 5-grams to an earlier one is at least this."""
+    """Refuse a text whose Jaccard similarity of word 5-grams to an earlier one is at least this."""
     near_duplicate_of: Literal["step", "store"] = "step"
     """What is earlier: rows of this step, or any record in the store."""
     contamination: Contamination | None = None

@@ -14,6 +14,7 @@ from typing import Any
 from forgetless.curator.engines import ChildEngine, EngineStats
 from forgetless.pipelines.build import Build
 from forgetless.schemas.base import digest
+from forgetless.schemas.model import Engine
 from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.request import Request, Result
 
@@ -57,8 +58,8 @@ def plan(recipe: Recipe) -> list[Request]:
 
 def run_build(recipe: Recipe, requests: list[Request]) -> dict[str, Any]:
     """From the first request's way into the engine to the build's last commit."""
-    engine = ChildEngine(Path(recipe.model.path), recipe.engine, recipe.store.with_suffix(".log"))
-    list(engine.generate(_warm_up(requests, recipe)))
+    engine = ChildEngine(Path(recipe.model.path), _engine(recipe), recipe.store.with_suffix(".log"))
+    list(engine.generate(_warm_up(requests, _engine(recipe))))
     warm = engine.stats.tokens
     watched = Watched(engine)
     Build(recipe, watched).run()
@@ -73,10 +74,16 @@ def run_raw(recipe: Recipe, requests: list[Request]) -> dict[str, Any]:
 
     from vllm import LLM  # isort: skip
 
-    llm = LLM(**engine_arguments(recipe.model.path, recipe.engine))
-    _generate(llm, _warm_up(requests, recipe))
+    llm = LLM(**engine_arguments(recipe.model.path, _engine(recipe)))
+    _generate(llm, _warm_up(requests, _engine(recipe)))
     tokens, seconds = _generate(llm, requests)
     return _outcome(requests, tokens, seconds)
+
+
+def _engine(recipe: Recipe) -> Engine:
+    """What the benchmark put into its recipe, which is never an endpoint."""
+    assert isinstance(recipe.engine, Engine)
+    return recipe.engine
 
 
 def _generate(llm: Any, requests: list[Request]) -> tuple[int, float]:
@@ -92,13 +99,13 @@ def _generate(llm: Any, requests: list[Request]) -> tuple[int, float]:
     return sum(len(output.outputs[0].token_ids) for output in outputs), seconds
 
 
-def _warm_up(requests: list[Request], recipe: Recipe) -> list[Request]:
+def _warm_up(requests: list[Request], engine: Engine) -> list[Request]:
     """As many requests at once as there will be, and only a few tokens each."""
     return [
         request.model_copy(
             update={"sampling": request.sampling.model_copy(update={"max_tokens": WARM_UP_TOKENS})}
         )
-        for request in requests[: recipe.engine.in_flight]
+        for request in requests[: engine.in_flight]
     ]
 
 
