@@ -27,6 +27,7 @@ import os
 import resource
 import select
 import stat
+import struct
 import sys
 from types import ModuleType
 
@@ -47,8 +48,9 @@ SIGKILL = 9
 PASSED, FAILED, UNAVAILABLE = "passed", "failed", "unavailable"
 MACHINE = os.uname().machine
 
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
-CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+CLONE_NEWUSER = 0x10000000
+CLONE_OTHERS = 0x00020000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000
+"""CLONE_NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET."""
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
@@ -107,10 +109,9 @@ def main() -> None:
 
 def unshare() -> None:
     """Namespaces of our own: a user's, in which we are nobody and may make the others; or root makes those."""
-    spaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
     uid, gid = os.getuid(), os.getgid()
-    if libc.unshare(spaces | CLONE_NEWUSER) == -1:
-        return call("unshare", spaces)
+    if libc.unshare(CLONE_OTHERS | CLONE_NEWUSER) == -1:
+        return call("unshare", CLONE_OTHERS)
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{NOBODY} {uid} 1"),
@@ -244,23 +245,6 @@ def imprison(writing: int) -> None:
     refuse_calls()
 
 
-class Instruction(ctypes.Structure):
-    """struct sock_filter."""
-
-    _fields_ = (
-        ("code", ctypes.c_uint16),
-        ("jt", ctypes.c_uint8),
-        ("jf", ctypes.c_uint8),
-        ("k", ctypes.c_uint32),
-    )
-
-
-class Program(ctypes.Structure):
-    """struct sock_fprog."""
-
-    _fields_ = (("len", ctypes.c_uint16), ("filter", ctypes.POINTER(Instruction)))
-
-
 def refuse_calls() -> None:
     """Let the calls in REFUSED fail with EPERM, and those of the machine's older call tables kill."""
     load, equal, at_least, end = 0x20, 0x15, 0x35, 0x06
@@ -270,8 +254,9 @@ def refuse_calls() -> None:
     for number in REFUSED[MACHINE].values():
         lines += [(equal, 0, 1, number), (end, 0, 0, error)]
     lines += [(end, 0, 0, allow)]
-    program = Program(len(lines), (Instruction * len(lines))(*lines))
-    call("prctl", PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0)
+    filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+    program = struct.pack("HP", len(lines), ctypes.addressof(filters))  # struct sock_fprog
+    call("prctl", PR_SET_SECCOMP, 2, program, 0, 0)
 
 
 def answer(program: str, tests: str, word: str, writing: int) -> "NoReturn":
@@ -314,8 +299,8 @@ def describe(name: str, source: str, error: BaseException) -> str:
             return f"{name}: {said}"
         line = source.splitlines()[(numbers[0] or 1) - 1].strip()
         return f"{name}, line {numbers[0]}: {line}: {said}"
-    except BaseException:  # noqa: BLE001 - its text is foreign code too
-        return f"{name}: an error that cannot be shown"
+    except BaseException:  # noqa: BLE001 - no file may be left to open, its text is foreign code too
+        return f"{name}: {type(error).__name__}"
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def assert_available() -> None:
 def _jailed(program: str, tests: str) -> tuple[str, str]:
     """How it ended (one of jail's three words) and why. All processes are gone when this returns."""
     command = [sys.executable, "-I", "-S", "-B", str(Path(jail.__file__))]
-    sources = [source.encode(errors="replace") for source in (program, tests)]
-    job = b"%d %d\n%b%b" % (*map(len, sources), *sources)
+    sources = program.encode(errors="replace"), tests.encode(errors="replace")
+    job = b"%d %d\n" % (len(sources[0]), len(sources[1])) + b"".join(sources)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={}, cwd="/", start_new_session=True,

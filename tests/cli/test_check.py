@@ -34,7 +34,7 @@ def test_failures_with_their_reasons_and_a_summary(cli: Cli, rows: Path) -> None
         ["2", "q2", "failed"], ["4", "NULL", "unusable"], ["6", "NULL", "unusable"], ["7", "NULL", "unusable"],
         ["8", "NULL", "unusable"], ["9", "7", "unusable"],
     ]  # fmt: skip
-    assert failures[0].endswith("12 is not 13")
+    assert failures[0].rstrip().endswith("12 is not 13")
     assert "holds no number → use the verifier exact or regex" in failures[-1]
     assert "\x1b" not in done.stdout
     assert (blank, summary) == ("", "2 of 3 passed (66.7%), 5 unusable")
