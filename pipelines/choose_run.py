@@ -60,7 +60,7 @@ class ChooseRun:
         names = ", ".join(f"'{name}'" for name in self.block)
         made = (
             f"(SELECT * FROM outcomes WHERE digest = '{self.stored.digest}' AND status = 'intermediate' "
-            f"AND stage IN ({names}) AND rejection.reason IS NULL)"
+            f"AND stage IN ({names}) AND rejection IS NULL)"
         )
         score = ScoreRun(step, material, self.stored.store, self.rows.run_id, made, f"{self.rows.step} score")
         if score.missing():

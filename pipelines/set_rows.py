@@ -1,4 +1,8 @@
-"""What the store holds of one set: the rows that one step made under one configuration."""
+"""What the store holds of one set: the rows that one step made under one configuration.
+
+Rows without a rejection are asked for by `rejection IS NULL`: pushed into a Parquet scan, DuckDB 2.0.0 takes
+`rejection.reason IS NULL` to be true of every row.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,14 +37,14 @@ class SetRows:
 
     def passed(self, stage: str) -> Iterator[Draft]:
         """Drafts that a stage let pass, in plan order."""
-        for row in self._rows(f"stage = '{stage}' AND rejection.reason IS NULL"):
+        for row in self._rows(f"stage = '{stage}' AND rejection IS NULL"):
             yield Draft.from_row(row)
 
     def waiting(self, stage: str) -> int:
         """How many drafts a stage let pass of plans that have not ended."""
         sql = (
             f"SELECT count(*) AS n FROM outcomes WHERE digest = '{self.digest}' AND status = 'intermediate' "
-            f"AND stage = '{stage}' AND rejection.reason IS NULL AND plan_id NOT IN "
+            f"AND stage = '{stage}' AND rejection IS NULL AND plan_id NOT IN "
             f"(SELECT plan_id FROM outcomes WHERE digest = '{self.digest}' AND status <> 'intermediate')"
         )
         return int(self.store.query(sql)["n"][0].as_py())
@@ -59,7 +63,7 @@ class SetRows:
         """What a stage has let pass so far, as the text that duplicates are told by."""
         for batch in self.store.query(
             f"SELECT messages, token_ids, target_spans FROM outcomes WHERE digest = '{self.digest}' "
-            f"AND stage = '{stage}' AND rejection.reason IS NULL"
+            f"AND stage = '{stage}' AND rejection IS NULL"
         ).to_batches(1000):
             for row in batch.to_pylist():
                 if row["messages"]:

@@ -1,8 +1,6 @@
 """Whether an answer is right, as a step of the recipe wants it decided."""
 
 import os
-from dataclasses import dataclass
-from functools import cached_property
 
 from forgetless.curator.verifiers.verify import Verifier, verifier
 from forgetless.pipelines.draft import Draft
@@ -11,27 +9,27 @@ from forgetless.schemas.outcome import Rejection
 from forgetless.schemas.steps import Derived
 
 
-@dataclass(frozen=True)
 class Verification:
-    """A step's verifier; where it is a judge, the judge's own stage decides and this one passes everything."""
+    """A step's verifier; where it is a judge, the judge's own stage decides and this one passes everything.
 
-    step: Derived
-    allow_code_execution: bool
+    Raises:
+        UsageError: a verifier that the recipe does not allow to run.
+    """
 
-    @cached_property
-    def _verifier(self) -> Verifier | None:
-        if self.step.verifier in (None, "judge"):
-            return None
-        return verifier(str(self.step.verifier), self.allow_code_execution)
+    def __init__(self, step: Derived, allow_code_execution: bool) -> None:
+        self._runs_code = step.verifier == "code"
+        self._verifier: Verifier | None = None
+        if step.verifier not in (None, "judge"):
+            self._verifier = verifier(str(step.verifier), allow_code_execution)
 
     @property
     def workers(self) -> int:
         """Programs run in processes of their own, so that several can be waited for."""
-        return (os.cpu_count() or 1) if self.step.verifier == "code" else 1
+        return (os.cpu_count() or 1) if self._runs_code else 1
 
     def problem(self, reference: str) -> str | None:
         """Why `reference` cannot be used; asked before anything is spent. Programs are not tried."""
-        if self._verifier is None or self.step.verifier == "code":
+        if self._verifier is None or self._runs_code:
             return None
         try:
             self._verifier("", reference)

@@ -1,0 +1,264 @@
+"""Targets in the model's own words: every prompt ends once, samples are all kept, nothing is asked for twice."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from given import recipe_of
+
+from forgetless.curator.engines import ChildEngine, Engine, EngineStats
+from forgetless.curator.store import Store
+from forgetless.curator.store.verify import verify
+from forgetless.pipelines.build import Build
+from forgetless.pipelines.demo import world
+from forgetless.schemas.errors import RecipeError
+from forgetless.schemas.model import Engine as EngineConfig
+from forgetless.schemas.request import Request, Result
+
+KNOWN, UNKNOWN = 12, 8
+"""Prompts of a skill the model has, and of one it lacks."""
+DRAWN = {"temperature": 0.7, "max_tokens": 40}
+ENGINE = {"kind": "transformers"}
+
+
+def task(folder: Path) -> Path:
+    """Human-style answers with the bare one as reference, a line that is none, and a reference without use."""
+    asked = world.questions(world.RETAINED["length"], "train", KNOWN, Random(0))
+    asked += world.questions(world.FIRST_LETTER, "train", UNKNOWN, Random(0))
+    rows = [{"prompt": q, "completion": f"Hmm, that would be {a}!", "reference": a} for q, a in asked]
+    path = folder / "task.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no JSON\n")
+    return path
+
+
+def steps(path: Path, *more: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"pipeline": "import", "name": "human", "path": str(path), "reference": "reference"}, *more]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> Store:
+    """Every pipeline once, the model being its own teacher, editor and judge."""
+    folder = tmp_path_factory.mktemp("derived")
+    own = {"pipeline": "self_output", "samples": 3, "verifier": "exact", "sampling": DRAWN}
+    answer, echo = (
+        {"max_tokens": 40},
+        {"writer": "other", "prompt": "{{ prompt }}", "sampling": {"max_tokens": 40}},
+    )
+    made = steps(
+        task(folder),
+        {**own, "name": "best"},
+        {**own, "name": "two", "keep": 2, "choose": "random_correct", "none_right": "reference"},
+        {**own, "name": "edited", "none_right": "minimum_change", "edit": echo},
+        {"pipeline": "paraphrase", "verifier": "exact", "sampling": answer, "prompt": "{{ prompt }}"},
+        {
+            "pipeline": "paraphrase",
+            "name": "silent",
+            "sampling": answer,
+            "prompt": "{{ prompt }}",
+            "forbidden": ["S"],
+        },
+        {"pipeline": "minimum_change", "verifier": "exact", "sampling": answer, "edit": echo},
+        {"pipeline": "teacher", "writer": "other", "verifier": "exact", "sampling": answer},
+        {"pipeline": "self_output", "name": "judged", "samples": 2, "verifier": "judge", "sampling": DRAWN},
+        {"pipeline": "score"},
+    )
+    writers = {"other": {"model": {"path": str(demo_model)}, "engine": ENGINE}}
+    Build(recipe_of(folder / "store", demo_model, made, engine=ENGINE, writers=writers)).run()
+    return Store.open(folder / "store")
+
+
+def rows(store: Store, step: str, condition: str = "status <> 'intermediate'") -> list[dict[str, Any]]:
+    found = store.query(f"SELECT * FROM outcomes WHERE step = '{step}' AND {condition} ORDER BY ordinal")
+    return found.to_pylist()
+
+
+ALL = ["best", "two", "edited", "paraphrase", "silent", "minimum_change", "teacher", "judged"]
+
+
+def test_the_store_is_whole(store: Store) -> None:
+    assert verify(store)[0] == []
+    imported = store.query("SELECT status, count(*) AS n FROM outcomes WHERE step = 'human' GROUP BY status")
+    assert {row["status"]: row["n"] for row in imported.to_pylist()} == {
+        "accepted": KNOWN + UNKNOWN,
+        "rejected": 1,
+    }
+
+
+@pytest.mark.parametrize("step", ALL)
+def test_every_prompt_ends_as_accepted_or_rejected(store: Store, step: str) -> None:
+    parents = {row["id"] for row in rows(store, "human", "status = 'accepted'")}
+    ended = rows(store, step)
+    assert {row["parent_id"] for row in ended} == parents
+    assert len({row["plan_id"] for row in ended}) == len(parents)
+    assert step == "two" or len(ended) == len(parents)
+
+
+@pytest.mark.parametrize("step", ALL)
+def test_a_record_begins_with_the_prompt_it_is_trained_under(store: Store, step: str) -> None:
+    truths = {row["id"]: row for row in rows(store, "human", "status = 'accepted'")}
+    for row in rows(store, step, "status = 'accepted'"):
+        truth = truths[row["parent_id"]]
+        start = truth["target_spans"][0]["start"]
+        assert row["token_ids"][:start] == truth["token_ids"][:start]
+        assert row["target_spans"] == [{"start": start, "end": len(row["token_ids"])}]
+        assert row["token_ids"][-1] == truth["token_ids"][-1]
+        assert row["messages"][:-1] == truth["messages"][:-1]
+
+
+def test_all_samples_are_kept_and_the_chosen_one_is_told(store: Store) -> None:
+    samples = rows(store, "best", "stage = 'sample'")
+    assert len(samples) == 3 * (KNOWN + UNKNOWN) == len({row["seed"] for row in samples})
+    for row in rows(store, "best", "status = 'accepted'"):
+        siblings = [s for s in samples if s["parent_id"] == row["parent_id"]]
+        chosen = next(s for s in siblings if s["id"] == row["previous_id"])
+        assert [v["passed"] for v in chosen["verdicts"]] == [True]
+        assert chosen["token_ids"] == row["token_ids"] and chosen["seed"] == row["seed"]
+        right = [s for s in siblings if s["rejection"] is None]
+        assert mean(chosen) == max(map(mean, right))
+
+
+def mean(row: dict[str, Any]) -> float:
+    given = [value for value in row["sampled_logprobs"] if value is not None]
+    return sum(given) / len(given)
+
+
+def test_wrong_answers_are_refused_with_the_verdict(store: Store) -> None:
+    refused = [row for row in rows(store, "best") if row["status"] == "rejected"]
+    assert len(refused) >= UNKNOWN / 2
+    for row in refused:
+        assert (
+            row["rejection"]["step"] == "exact" and "none of 3 answers is right" in row["rejection"]["reason"]
+        )
+
+
+def test_k_best_and_the_reference_as_fallback(store: Store) -> None:
+    ended = rows(store, "two")
+    assert {row["status"] for row in ended} == {"accepted"}
+    places = [json.loads(row["metadata"]).get("place") for row in ended if row["fallback"] is None]
+    assert set(places) == {1, 2} and len(ended) > KNOWN + UNKNOWN
+    instead = [row for row in ended if row["fallback"] == "reference"]
+    assert len(instead) >= UNKNOWN / 2
+    truths = {row["id"]: row for row in rows(store, "human", "status = 'accepted'")}
+    for row in instead:
+        assert row["token_ids"] == truths[row["parent_id"]]["token_ids"]
+        assert (row["ids_from"], row["model"], row["seed"]) == ("tokenizer", None, None)
+
+
+def test_an_edit_is_held_against_its_limits(store: Store) -> None:
+    """The editor here only answers the question again, so that what was wrong stays wrong."""
+    for step in ("edited", "minimum_change"):
+        edits = rows(store, step, "stage = 'correct'")
+        assert len(edits) >= UNKNOWN / 2
+        for row in edits:
+            edit = json.loads(row["metadata"])["edit"]
+            assert "".join(old for _, old, _ in edit["diff"]) == edit["own"]
+            assert "".join(new for _, _, new in edit["diff"]) == row["messages"][-1]["content"]
+            assert {v["verifier"] for v in row["verdicts"]} == {"exact", "edit_distance"}
+    untouched = [row for row in rows(store, "minimum_change") if row["status"] == "accepted"]
+    assert len(untouched) >= KNOWN / 2
+    assert all("edit" not in json.loads(row["metadata"]) for row in untouched)
+
+
+def test_what_talks_about_its_task_is_no_paraphrase(store: Store) -> None:
+    said = rows(store, "silent", "stage = 'reword'")
+    for row in said:
+        assert ("s" in row["messages"][-1]["content"].casefold()) == (row["rejection"] is not None)
+
+
+def test_a_judge_says_yes_or_no(store: Store) -> None:
+    judged = rows(store, "judged", "stage = 'judge'")
+    assert len(judged) == 2 * (KNOWN + UNKNOWN)
+    assert {row["verdicts"][-1]["reason"] for row in judged} <= {
+        "the judge says 'yes'",
+        "the judge says 'no'",
+    }
+    samples = {row["id"]: row for row in rows(store, "judged", "stage = 'sample'")}
+    assert all(row["token_ids"] == samples[row["previous_id"]]["token_ids"] for row in judged)
+
+
+def test_one_join_compares_all_versions(store: Store) -> None:
+    versions = store.query(
+        "SELECT g.id, count(DISTINCT r.kind) AS kinds FROM records g JOIN records r ON r.parent_id = g.id "
+        "WHERE g.kind = 'ground_truth' GROUP BY g.id"
+    )
+    assert max(versions["kinds"].to_pylist()) == 4
+
+
+class Interrupted:
+    """The real engine, stopped after so many results."""
+
+    def __init__(self, folder: Path, log: Path, results: int) -> None:
+        self._engine: Engine = ChildEngine(folder, EngineConfig(kind="transformers", in_flight=8), log)
+        self._left = results
+        self.asked: list[str] = []
+
+    @property
+    def stats(self) -> EngineStats:
+        return self._engine.stats
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Result]:
+        for result in self._engine.generate(self._noted(requests)):
+            yield result
+            self._left -= 1
+            if not self._left:
+                raise KeyboardInterrupt
+
+    def _noted(self, requests: Iterable[Request]) -> Iterator[Request]:
+        for request in requests:
+            self.asked.append(request.id)
+            yield request
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+def test_samples_that_are_paid_for_are_not_asked_for_again(tmp_path: Path, demo_model: Path) -> None:
+    own = {"pipeline": "self_output", "samples": 4, "verifier": "judge", "sampling": DRAWN}
+    recipe = recipe_of(tmp_path / "store", demo_model, steps(task(tmp_path), own))
+    paid: set[str] = set()
+    for results in (30, 30, 60, -1):
+        engine = Interrupted(demo_model, tmp_path / "engine.log", results)
+        try:
+            Build(recipe, engine).run()
+        except KeyboardInterrupt:
+            assert results > 0
+        assert not paid & set(engine.asked)
+        there = Store.open(tmp_path / "store")
+        paid = set(there.query("SELECT id FROM outcomes")["id"].to_pylist())
+        assert verify(there)[0] == []
+    assert len(rows(there, "self_output", "stage = 'sample'")) == 4 * (KNOWN + UNKNOWN)
+    assert len(rows(there, "self_output")) == KNOWN + UNKNOWN
+
+
+def test_a_reference_of_no_use_costs_nothing(tmp_path: Path, demo_model: Path) -> None:
+    path = tmp_path / "task.jsonl"
+    path.write_text(
+        json.dumps({"prompt": "How many?", "completion": "None that I know.", "reference": "None"}) + "\n"
+    )
+    own = {"pipeline": "self_output", "verifier": "numeric", "sampling": DRAWN}
+    engine = Interrupted(demo_model, tmp_path / "engine.log", -1)
+    Build(recipe_of(tmp_path / "store", demo_model, steps(path, own)), engine).run()
+    (row,) = rows(Store.open(tmp_path / "store"), "self_output")
+    assert (row["status"], row["rejection"]["step"], engine.asked) == ("rejected", "reference", [])
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"pipeline": "paraphrase", "prompt": "{{ prompt.__class__.__mro__ }}"}, "no usable prompt"),
+        ({"pipeline": "paraphrase", "prompt": "{{ nothing }}"}, "'nothing' is undefined"),
+        ({"pipeline": "paraphrase", "prompt": "{% if %}"}, "no usable prompt"),
+        ({"pipeline": "minimum_change"}, "needs to know what is wrong"),
+        ({"pipeline": "teacher", "writer": "nobody"}, "under `writers` there are: none"),
+        ({"pipeline": "self_output", "verifier": "code"}, "allow_code_execution"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(
+    tmp_path: Path, demo_model: Path, step: dict[str, Any], words: str
+) -> None:
+    with pytest.raises((RecipeError, ValueError), match=words):
+        Build(recipe_of(tmp_path / "store", demo_model, steps(task(tmp_path), step)))
+    assert not (tmp_path / "store").exists()
