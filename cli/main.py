@@ -16,7 +16,7 @@ from forgetless.schemas.errors import BAD_USAGE, DISK, FAILED, ForgetlessError, 
 
 SECTIONS = {
     "Make data": ["build", "score"],
-    "Look at it": ["sql", "show", "status", "verify"],
+    "Look at it": ["sql", "show", "compare", "status", "verify"],
     "Use it": ["train", "export"],
     "Get started": ["demo", "doctor", "template", "check", "bench"],
 }

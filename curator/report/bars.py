@@ -1,0 +1,137 @@
+"""Bars with intervals as a picture: what any report draws its figures with."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forgetless.schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OKABE_ITO = ("#D55E00", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#F0E442", "#000000")
+"""Colours told apart with every kind of colour vision (Okabe, Ito 2008)."""
+FORMATS = (".png", ".svg", ".pdf")
+LOGARITHMIC_FROM = 30.0
+"""A panel whose largest value is this many times its smallest has a logarithmic axis."""
+WIDTH, ROW, FRAME = 8.0, 0.5, 1.75
+"""Inches: of the picture, of one bar, of what stands above and below the bars."""
+DPI = 150
+_STYLE = {
+    "font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
+    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "forgetless",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One value; without one its place is left empty and says so."""
+
+    value: float | None
+    text: str
+    """What stands behind it."""
+    low: float | None = None
+    """Ends of its interval, drawn as a whisker."""
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Bars of one measure, one per label."""
+
+    title: str
+    bars: Sequence[Bar]
+    least: float = 0.0
+    """The lowest value there can be, where bars of a logarithmic axis begin; 0: the axis is never logarithmic."""
+
+
+def picture_path(path: Path) -> Path:
+    """`path`, if a picture can be written there. UsageError otherwise."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{str(path)!r} is no name of a picture", f"let it end in {', '.join(FORMATS)}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {str(path.absolute().parent)!r}", "make it first")
+    if path.is_dir():
+        raise UsageError(f"{str(path)!r} is a folder", "name a file in it")
+    return path
+
+
+def draw(
+    path: Path,
+    title: str,
+    labels: Sequence[str],
+    colours: Sequence[str],
+    panels: Sequence[Panel],
+    note: str = "",
+) -> None:
+    """Write the panels side by side, one row per label from top to bottom, as the kind of file `path` names.
+
+    Equal figures make equal files.
+    """
+    # It says on stderr that it builds its cache of fonts, and warns of letters that none of them has.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure = Figure(figsize=(WIDTH, FRAME + ROW * len(labels)))
+        figure.set_layout_engine("constrained", wspace=0.08)
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            _draw_panel(axis, panel, colours)
+        axes[0].set_yticks(range(len(labels)), labels)
+        axes[0].invert_yaxis()
+        if note:
+            figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="0.35")
+        figure.savefig(path, dpi=DPI, metadata=_undated(path))
+
+
+def _undated(path: Path) -> dict[str, Any]:
+    return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})
+
+
+def _draw_panel(axis: "Axes", panel: Panel, colours: Sequence[str]) -> None:
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    known = [bar.value for bar in panel.bars if bar.value is not None]
+    ends = [max(bar.value, bar.high or bar.value) for bar in panel.bars if bar.value is not None]
+    logarithmic = bool(known) and 0 < panel.least <= min(known) and max(known) > LOGARITHMIC_FROM * min(known)
+    base = panel.least if logarithmic else 0.0
+    axis.set_title(panel.title + (" (log axis)" if logarithmic else ""), loc="left", fontsize=11)
+    if logarithmic:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.xaxis.set_minor_locator(NullLocator())
+    for place, (bar, colour) in enumerate(zip(panel.bars, colours, strict=True)):
+        if bar.value is not None:
+            axis.barh(place, bar.value - base, left=base, height=0.62, color=colour)
+            _whisker(axis, place, bar)
+        end = base if bar.value is None else max(bar.value, bar.high or bar.value)
+        offset = {"xytext": (5, 0), "textcoords": "offset points"}
+        axis.annotate(bar.text, (end, place), va="center", fontsize=10, **offset)
+    _make_room(axis, base, max(ends, default=1.0), logarithmic)
+    if not logarithmic:
+        axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color="0.9", linewidth=0.8)
+    axis.set_axisbelow(True)
+
+
+def _whisker(axis: "Axes", place: int, bar: Bar) -> None:
+    if bar.value is None or bar.low is None or bar.high is None:
+        return
+    lengths = [[bar.value - bar.low], [bar.high - bar.value]]
+    axis.errorbar(bar.value, place, xerr=lengths, fmt="none", ecolor="black", elinewidth=1.4, capsize=4)
+
+
+def _make_room(axis: "Axes", base: float, end: float, logarithmic: bool) -> None:
+    """Let the axis end far enough behind the longest bar for the figure that stands there."""
+    if logarithmic:
+        axis.set_xlim(base, base * (end / base) ** 1.45)
+    else:
+        axis.set_xlim(base, end * 1.35 or 1.0)
