@@ -20,7 +20,7 @@ LOGARITHMIC_FROM = 30.0
 WIDTH, ROW, FRAME = 8.0, 0.5, 1.75
 """Inches: of the picture, of one bar, of what stands above and below the bars."""
 DPI = 150
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
     "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "forgetless",
 }  # fmt: skip
@@ -37,6 +37,11 @@ class Bar:
     """Ends of its interval, drawn as a whisker."""
     high: float | None = None
 
+    @property
+    def end(self) -> float | None:
+        """How far it reaches, its whisker included."""
+        return self.value if self.value is None or self.high is None else max(self.value, self.high)
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -46,6 +51,12 @@ class Panel:
     bars: Sequence[Bar]
     least: float = 0.0
     """The lowest value there can be, where bars of a logarithmic axis begin; 0: the axis is never logarithmic."""
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the values are too far apart for a linear axis."""
+        known = [bar.value for bar in self.bars if bar.value is not None]
+        return bool(known) and 0 < self.least <= min(known) and max(known) > LOGARITHMIC_FROM * min(known)
 
 
 def picture_path(path: Path) -> Path:
@@ -96,26 +107,31 @@ def _undated(path: Path) -> dict[str, Any]:
 
 
 def _draw_panel(axis: "Axes", panel: Panel, colours: Sequence[str]) -> None:
-    from matplotlib.ticker import MaxNLocator, NullLocator
-
-    known = [bar.value for bar in panel.bars if bar.value is not None]
-    ends = [max(bar.value, bar.high or bar.value) for bar in panel.bars if bar.value is not None]
-    logarithmic = bool(known) and 0 < panel.least <= min(known) and max(known) > LOGARITHMIC_FROM * min(known)
-    base = panel.least if logarithmic else 0.0
-    axis.set_title(panel.title + (" (log axis)" if logarithmic else ""), loc="left", fontsize=11)
-    if logarithmic:
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter("{x:,.0f}")
-        axis.xaxis.set_minor_locator(NullLocator())
+    base = panel.least if panel.logarithmic else 0.0
+    _scale(axis, panel, base)
     for place, (bar, colour) in enumerate(zip(panel.bars, colours, strict=True)):
         if bar.value is not None:
             axis.barh(place, bar.value - base, left=base, height=0.62, color=colour)
             _whisker(axis, place, bar)
-        end = base if bar.value is None else max(bar.value, bar.high or bar.value)
-        offset = {"xytext": (5, 0), "textcoords": "offset points"}
-        axis.annotate(bar.text, (end, place), va="center", fontsize=10, **offset)
-    _make_room(axis, base, max(ends, default=1.0), logarithmic)
-    if not logarithmic:
+        behind = (base if bar.end is None else bar.end, place)
+        axis.annotate(
+            bar.text, behind, va="center", fontsize=10, xytext=(5, 0), textcoords="offset points"
+        )  # fmt: skip
+
+
+def _scale(axis: "Axes", panel: Panel, base: float) -> None:
+    """Title, axis and grid; the axis ends far enough behind the longest bar for the text that stands there."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    end = max((bar.end for bar in panel.bars if bar.end), default=1.0)
+    axis.set_title(panel.title + (" (log axis)" if panel.logarithmic else ""), loc="left", fontsize=11)
+    if panel.logarithmic:
+        axis.set_xscale("log")
+        axis.set_xlim(base, base * (end / base) ** 1.45)
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.xaxis.set_minor_locator(NullLocator())
+    else:
+        axis.set_xlim(base, end * 1.35)
         axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color="0.9", linewidth=0.8)
@@ -127,11 +143,3 @@ def _whisker(axis: "Axes", place: int, bar: Bar) -> None:
         return
     lengths = [[bar.value - bar.low], [bar.high - bar.value]]
     axis.errorbar(bar.value, place, xerr=lengths, fmt="none", ecolor="black", elinewidth=1.4, capsize=4)
-
-
-def _make_room(axis: "Axes", base: float, end: float, logarithmic: bool) -> None:
-    """Let the axis end far enough behind the longest bar for the figure that stands there."""
-    if logarithmic:
-        axis.set_xlim(base, base * (end / base) ** 1.45)
-    else:
-        axis.set_xlim(base, end * 1.35 or 1.0)
