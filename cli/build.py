@@ -87,4 +87,14 @@ def print_report(report: "BuildReport", store: Path) -> None:
         table.add_row(step["name"], f"{step['accepted']:,}", f"{step['rejected']:,}")
     if report.steps:
         console.print(table)
+    for name, did in report.engines.items():
+        console.print(f"{name}: {_did(did)}", style="dim", highlight=False)
     console.print(f"snapshot {report.snapshot} of {store}", highlight=False)
+
+
+def _did(stats: dict[str, int]) -> str:
+    """What an engine did, in words; what did not happen is not said."""
+    said = [
+        f"{stats['requests']:,} requests, {stats['prompt_tokens']:,} prompt tokens, {stats['tokens']:,} written"
+    ]
+    return ", ".join(said + [f"{stats[key]:,} {key}" for key in ("retries", "restarts") if stats[key]])

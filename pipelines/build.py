@@ -51,8 +51,8 @@ class BuildReport:
     snapshot: int | None
     steps: list[dict[str, Any]]
     """Per step: name, accepted, rejected, max_reject_share."""
-    tokens: int = 0
-    restarts: int = 0
+    engines: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What each model's engine did: requests, prompt_tokens, tokens, retries, restarts."""
 
     def too_many_rejects(self) -> list[str]:
         """Names of the steps whose share of rejects is over what they allow."""
@@ -130,7 +130,7 @@ class Build:
             with recorded_run(store, self.run_id, self._verb, self.recipe, steps) as summary:
                 self._run_steps(store, summary)
             snapshot = store.take_snapshot(self.run_id)
-        return BuildReport(self.run_id, snapshot, self._counts(store), summary["tokens"], summary["restarts"])
+        return BuildReport(self.run_id, snapshot, self._counts(store), summary["engines"])
 
     def _run_steps(self, store: Store, summary: dict[str, Any]) -> None:
         ensure_vocab(store, self.material.tokenizer, self.material.vocabulary)
@@ -146,7 +146,7 @@ class Build:
                     StepRun(name, self._pipelines[name], self.material, store, self.run_id).run(engines)
         finally:
             engines.close()
-            summary |= engines.summary()
+            summary["engines"] = engines.summary()
 
     def _score_plan(self, step: Score, store: Store | None, before: list[StepPlan]) -> StepPlan:
         fresh = sum(plan.missing for plan in before if plan.pipeline != "score")

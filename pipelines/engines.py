@@ -1,7 +1,6 @@
 """The engines of a run: one for each model, of which one at a time has its memory."""
 
 from pathlib import Path
-from typing import Any
 
 from forgetless.curator.engines import Engine
 from forgetless.curator.engines.make import engine_of
@@ -32,8 +31,6 @@ class Engines:
             if author is not but:
                 engine.close()
 
-    def summary(self) -> dict[str, Any]:
-        """What they did: totals, and per model by the recipe's name for it."""
-        stats = {author.name: vars(engine.stats) for author, engine in self._engines.items()}
-        total = {key: sum(stat[key] for stat in stats.values()) for key in ("tokens", "restarts")}
-        return {**total, "engines": stats}
+    def summary(self) -> dict[str, dict[str, int]]:
+        """What each did, by the recipe's name for its model."""
+        return {author.name: vars(engine.stats) for author, engine in self._engines.items()}
