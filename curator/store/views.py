@@ -55,7 +55,7 @@ VIEWS = {
             WHERE kind = 'self_output' AND status = 'accepted' AND fallback IS NULL),
         scored AS (
             SELECT id, arg_max(perplexity, created) AS perplexity FROM token_stats GROUP BY id)
-        SELECT d.id, d.parent_id, d.step, d.digest, d.task, d.sample, d.rejection.reason IS NULL AS "right",
+        SELECT d.id, d.parent_id, d.step, d.digest, d.task, d.sample, d.rejection IS NULL AS "right",
                d.rejection.step AS "filter", d.rejection.reason AS reason, d.verdicts,
                CASE WHEN len(d.logprobs) > 0 AND list_count(d.logprobs) = len(d.logprobs)
                    THEN exp(-list_avg(d.logprobs)) ELSE s.perplexity END AS perplexity,
