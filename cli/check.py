@@ -49,7 +49,7 @@ def check(
     counts = Counter(row.passed for row in checked)
     if as_json:
         for row in checked:
-            click.echo(json.dumps(asdict(row), ensure_ascii=False))
+            click.echo(json.dumps(asdict(row)))
         note(_summary(counts))
     else:
         _print_failures(checked)
@@ -93,21 +93,22 @@ def _check(judge: "Verifier", verifier: str, number: int, line: bytes) -> Checke
     name = None
     try:
         row = json.loads(line)
-        name = None if row.get("id") is None else str(row["id"])
+        name = None if row.get("id") is None else _text(row["id"])
         verdict = judge(_text(row["answer"]), _text(row["reference"]))
-        return Checked(number, name, verifier, verdict.passed, verdict.score, verdict.reason)
+        return Checked(number, name, verifier, verdict.passed, verdict.score, _text(verdict.reason))
     except UsageError as error:
         reason = str(error)
     except KeyError as error:
         reason = f"no {error.args[0]!r}"
     except (ValueError, AttributeError, RecursionError):
         reason = "not a JSON object"
-    return Checked(number, name, verifier, None, None, reason)
+    return Checked(number, name, verifier, None, None, _text(reason))
 
 
 def _text(value: Any) -> str:
-    """Numbers and schemas may be written as such."""
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    """Numbers and schemas may be written as such; half a surrogate pair can be read but not printed."""
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    return text.encode(errors="replace").decode()
 
 
 def _summary(counts: Counter[bool | None]) -> str:

@@ -72,6 +72,14 @@ def test_a_terminal_gets_what_fits(cli: Cli, tmp_path: Path) -> None:
     assert done.stdout.endswith("0 of 250 passed (0.0%)\n")
 
 
+def test_half_a_character_stops_nothing(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"id": "\\ud83d", "answer": "\\ud83d", "reference": "x"}\n')
+    for form in ([], ["--json"]):
+        done = cli("check", "exact", file, *form)
+        assert done.returncode == 0 and "'?' is not 'x'" in done.stdout
+
+
 def test_references_may_be_json(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(
