@@ -99,6 +99,12 @@ class Author:
             self.tokenizer.decode(ids[:end], skip_special_tokens=True), result.finish_reason,
         )  # fmt: skip
 
+    def text(self, result: Result, ask: Ask) -> str:
+        """What was written, without the end of the turn."""
+        if self.folder is None or not result.token_ids:
+            return result.text or ""
+        return self.read(result, ask, own=False).text
+
     def _end(self, ids: list[int], ask: Ask) -> int:
         """Where the stop token, or the tokens that spell a stop text, begin."""
         end = len(ids)

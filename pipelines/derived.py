@@ -18,6 +18,9 @@ from forgetless.schemas.outcome import Kind
 from forgetless.schemas.request import Sampling
 from forgetless.schemas.steps import Derived, Edit
 
+VARIABLES = ("prompt", "reference", "expected", "answer")
+"""What prompts about an answer can use; one that asks for an answer has none yet."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -48,7 +51,7 @@ class Task:
         """Answers that were not right, corrected, judged again and held against the edit's limits."""
         if self.step.verifier is None:
             raise RecipeError("minimum change needs to know what is wrong", "name a `verifier`")
-        prompt = Prompt(edit.prompt, "edit.prompt", ("prompt", "reference", "expected", "answer"))
+        prompt = Prompt(edit.prompt, "edit.prompt", VARIABLES)
         author = self.material.author(edit.writer)
         correct = Correcting(
             author, self.material, self.truths, self.verification, edit, prompt, self.step.filters, fallback
@@ -80,5 +83,5 @@ class Task:
         if self.step.verifier != "judge":
             return []
         judge = self.step.judge
-        prompt = Prompt(judge.prompt, "judge.prompt", ("prompt", "reference", "expected", "answer"))
+        prompt = Prompt(judge.prompt, "judge.prompt", VARIABLES)
         return [Judging(name, self.material.author(judge.writer), self.truths, prompt)]

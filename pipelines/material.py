@@ -62,14 +62,13 @@ class Material(Author):
         if author is self:
             return self.read(result, ask, ask.prompt_ids == draft.token_ids)
         ended = result.finish_reason == "stop"
-        readable = bool(result.token_ids) and author.folder is not None
-        if readable and author.vocabulary == self.vocabulary:
+        if result.token_ids and author.vocabulary == self.vocabulary:
             answer = author.read(result, ask, ask.prompt_ids == draft.token_ids)
             if not ended or answer.end_ids == self.end_ids:
                 return answer
             ids, logprobs, text, sampled = answer.ids, answer.logprobs, answer.text, True
         else:
-            text = author.read(result, ask, False).text if readable else result.text or ""
+            text = author.text(result, ask)
             ids, sampled = self.text_ids(text), False
             logprobs = [None] * len(ids)
         end = self.end_ids if ended else []

@@ -27,19 +27,22 @@ class Judging:
     workers: int = 1
 
     def ask(self, draft: Draft) -> Ask:
-        truth = self.truths[draft]
-        text = self.prompt.fill(
-            prompt=truth.prompt,
-            reference=truth.answer,
-            expected=truth.reference,
-            answer=draft.messages[-1].content,
-        )
-        asked = self.author.ask([Message(role="user", content=text)], Greedy(max_tokens=16))
-        return asked.choosing([YES, NO])
+        truth, answer = self.truths[draft], draft.messages[-1].content
+        return question(self.author, self.prompt, truth.prompt, truth.answer, truth.reference, answer)
 
     def extend(self, draft: Draft, answer: Answer) -> Draft:
-        said = answer.text.strip()
-        passed = said == YES
-        return draft.judged(
-            Verdict(verifier="judge", passed=passed, score=float(passed), reason=f"the judge says {said!r}")
-        )
+        return draft.judged(verdict(answer.text))
+
+
+def question(author: Author, wording: Prompt, prompt: str, reference: str, expected: str, answer: str) -> Ask:
+    """Whether `answer` is right, asked of the judge."""
+    text = wording.fill(prompt=prompt, reference=reference, expected=expected, answer=answer)
+    return author.ask([Message(role="user", content=text)], Greedy(max_tokens=16)).choosing([YES, NO])
+
+
+def verdict(said: str) -> Verdict:
+    """The judge's reply as a verdict."""
+    passed = said.strip() == YES
+    return Verdict(
+        verifier="judge", passed=passed, score=float(passed), reason=f"the judge says {said.strip()!r}"
+    )
