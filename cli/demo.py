@@ -1,5 +1,6 @@
-"""`forgetless demo`: the whole product on the model that ships with it."""
+"""`forgetless demo`: the whole product on the models that ship with it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,13 +27,77 @@ QUERIES = {
 }
 
 
-@click.command()
-@click.option(
-    "--folder", default="demo-run", show_default=True, type=click.Path(path_type=Path), help="Where to work."
+TARGETS_QUERIES = {
+    "What became of every row": "SELECT step, stage, ended, rows, share FROM survival",
+    "What self-output drew": 'SELECT count(*) AS samples, avg("right"::INT) AS right_share, '
+    "count(DISTINCT parent_id) AS prompts, sum(chosen::INT) AS chosen FROM samples",
+    "Every version of an answer": """\
+SELECT ground_truth_id[:8] AS id, any_value(prompt) AS prompt, any_value(ground_truth) AS ground_truth,
+       any_value(answer) FILTER (kind = 'teacher') AS teacher,
+       any_value(answer) FILTER (kind = 'paraphrase') AS paraphrase,
+       any_value(answer) FILTER (kind = 'minimum_change') AS minimum_change,
+       any_value(answer) FILTER (kind = 'self_output') AS self_output
+FROM pairs WHERE fallback IS NULL GROUP BY ground_truth_id
+ORDER BY count(DISTINCT kind) DESC, ground_truth_id LIMIT 3""",
+}
+
+
+def folder_option(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`--folder`."""
+    return click.option(
+        "--folder", default=default, show_default=True, type=click.Path(path_type=Path), help="Where to work."
+    )
+
+
+override_option = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a key of the recipe."
 )
-@click.option("--set", "overrides", multiple=True, metavar="A.B=VALUE", help="Override a key of the recipe.")
-def demo(folder: Path, overrides: tuple[str, ...]) -> None:
+
+
+@click.group(invoke_without_command=True)
+@folder_option("demo-run")
+@override_option
+@click.pass_context
+def demo(context: click.Context, folder: Path, overrides: tuple[str, ...]) -> None:
     """Build replay, score it, fine-tune three ways, and show what was forgotten."""
+    if context.invoked_subcommand is None:
+        _run_forgetting(folder, overrides)
+
+
+@demo.command()
+@folder_option("demo-targets")
+@override_option
+def targets(folder: Path, overrides: tuple[str, ...]) -> None:
+    """Answer a task's prompts in the model's own words, four ways, and compare them."""
+    from forgetless.cli.build import print_report
+    from forgetless.cli.compare import print_comparison
+    from forgetless.cli.table import print_rows
+    from forgetless.curator.recipes import load_recipe
+    from forgetless.curator.report.comparison import compare
+    from forgetless.curator.report.picture import draw_comparison
+    from forgetless.curator.store import Store
+    from forgetless.pipelines.build import Build
+    from forgetless.pipelines.demo.files import write_targets_demo
+
+    path = write_targets_demo(folder)
+    recipe = load_recipe(path, overrides)
+    _say(f"1. The same prompts answered by the model itself and by a teacher: forgetless build {path}")
+    print_report(Build(recipe).run(), recipe.store)
+
+    _say(f"2. What is in it: forgetless sql {recipe.store} …")
+    store = Store.open(recipe.store)
+    for title, sql in TARGETS_QUERIES.items():
+        click.secho(f"\n{title}\n{sql}", dim=True)
+        print_rows(store.query(sql))
+
+    _say(f"3. How hard each is for the base model: forgetless compare {recipe.store}")
+    comparison = compare(store)
+    print_comparison(comparison, recipe.store)
+    if picture := draw_comparison(comparison, folder / f"compare-{comparison.task}.png"):
+        click.echo(f"picture: {picture}")
+
+
+def _run_forgetting(folder: Path, overrides: tuple[str, ...]) -> None:
     from forgetless.cli.build import print_report
     from forgetless.cli.table import print_rows
     from forgetless.curator.recipes import load_recipe

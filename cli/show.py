@@ -51,6 +51,7 @@ def _print(view: "RecordView") -> None:
     console = Console(highlight=False)
     _print_header(view.row, console)
     _print_messages(view.row, console)
+    _print_edit(view, console)
     console.rule("tokens", align="left", style="dim")
     console.print(draw(view.marks), soft_wrap=not console.is_terminal)
     console.rule(style="dim")
@@ -68,9 +69,10 @@ def _print_header(row: dict[str, Any], console: "Console") -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in _header(row).items():
-        if value not in (None, ""):
-            style = "red" if key in ("status", "rejection") and row["status"] == "rejected" else ""
-            table.add_row(key, Text(one_line(str(value)), style))
+        style = "red" if key in ("status", "rejection") and row["status"] == "rejected" else ""
+        for place, line in enumerate(value if isinstance(value, list) else [value]):
+            if line not in (None, ""):
+                table.add_row("" if place else key, Text(one_line(str(line)), style))
     console.print(table)
 
 
@@ -84,8 +86,9 @@ def _header(row: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         "id": row["id"], "kind": row["kind"], "step": step, "stage": row["stage"], "task": row["task"],
-        "status": row["status"], "rejection": _rejection(row["rejection"]), "parent": row["parent_id"],
-        "verdicts": ", ".join(_verdict(verdict) for verdict in row["verdicts"] or []),
+        "status": row["status"], "rejection": _rejection(row["rejection"]),
+        "verdicts": [_verdict(verdict) for verdict in row["verdicts"] or []],
+        "fallback": _fallback(row["fallback"]), "parent": row["parent_id"], "previous": row["previous_id"],
         "finish": row["finish_reason"], "sampling": ", ".join(drawn), "seed": row["seed"],
         "model": row["model"], "ids from": row["ids_from"],
         "created": row["created"].isoformat(" ", "seconds"),
@@ -100,8 +103,18 @@ def _rejection(rejection: dict[str, Any] | None) -> str | None:
 
 
 def _verdict(verdict: dict[str, Any]) -> str:
-    said = f"{verdict['verifier']} {'passed' if verdict['passed'] else 'failed'}"
+    score = "" if verdict["score"] is None else f" ({verdict['score']:.3g})"
+    said = f"{verdict['verifier']} {'passed' if verdict['passed'] else 'failed'}{score}"
     return f"{said}: {verdict['reason']}" if verdict["reason"] else said
+
+
+def _fallback(fallback: str | None) -> str | None:
+    """What stands in for an own answer, since none was right."""
+    said = {
+        "reference": "reference: the ground truth's answer stands in, no own one was right",
+        "minimum_change": "minimum_change: an own answer, corrected, since none was right",
+    }
+    return fallback and said.get(fallback, fallback)
 
 
 def _print_messages(row: dict[str, Any], console: "Console") -> None:
@@ -114,6 +127,36 @@ def _print_messages(row: dict[str, Any], console: "Console") -> None:
         console.print(Text(message["role"], "bold cyan"))
         console.print(Text(safe(message["content"])), soft_wrap=not console.is_terminal)
     console.print()
+
+
+def _print_edit(view: "RecordView", console: "Console") -> None:
+    """What an editor changed in the own answer, and what the base model thinks of both."""
+    from forgetless.curator.report.diff import draw_diff
+
+    edit = json.loads(view.row["metadata"]).get("edit")
+    if not edit:
+        return
+    console.rule("edit of the own answer", align="left", style="dim")
+    console.print(draw_diff(edit["diff"]), soft_wrap=not console.is_terminal)
+    changed = f"{edit['distance']} tokens changed" if edit["distance"] else "the editor changed nothing"
+    own, new = edit["own_logprob"], _edited_logprob(view, edit["own_logprob"])
+    known = [f"{name} {value:.3f}" for name, value in (("own", own), ("edited", new)) if value is not None]
+    logprobs = f"; mean log-prob of a token under the base model: {', '.join(known)}" if known else ""
+    console.print(
+        f"{changed}, [-taken out-] {{+put in+}}{logprobs}",
+        style="dim",
+        markup=False,
+        soft_wrap=not console.is_terminal,
+    )
+    console.print()
+
+
+def _edited_logprob(view: "RecordView", own: float | None) -> float | None:
+    """Mean base log-prob of the edited answer's tokens, if anyone has scored it."""
+    if view.scores and view.scores["target_tokens"]:
+        return float(view.scores["sum_logprob"] / view.scores["target_tokens"])
+    drops = [v["score"] for v in view.row["verdicts"] or [] if v["verifier"] == "logprob_drop"]
+    return own - drops[-1] if drops and own is not None else None
 
 
 def _print_summary(view: "RecordView", console: "Console") -> None:
