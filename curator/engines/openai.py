@@ -5,8 +5,8 @@
                       → 4xx, or no tries left                 → a result with an error
                       → key, model or address wrong           → EngineError
 
-Errors are held back until another request succeeds: a server that fails everything turns no row into a
-reject, it ends the run.
+Errors are held back until a request that began after them succeeds: a server that fails everything, from
+the start or from some moment on, turns no row into a reject, it ends the run.
 """
 
 import asyncio
@@ -60,7 +60,9 @@ class _Failure(Exception):
 @dataclass
 class _Ended:
     result: Result
-    failure: _Failure | None = None
+    failure: _Failure | None
+    began: float
+    ended: float
 
 
 class OpenAIEngine:
@@ -81,6 +83,7 @@ class OpenAIEngine:
         done: queue.SimpleQueue[Future[_Ended]] = queue.SimpleQueue()
         flying: set[Future[_Ended]] = set()
         held: list[_Ended] = []
+        in_a_row = 0
         try:
             while True:
                 while len(flying) < self.config.in_flight and (request := next(stream, None)):
@@ -97,11 +100,16 @@ class OpenAIEngine:
                 ended = future.result()
                 if ended.failure and (ended.failure.servers or not self._answered):
                     held.append(ended)
-                    self._check(held)
+                    in_a_row += 1
+                    if in_a_row >= _FAILURES:
+                        raise self._unusable(
+                            f"failed {in_a_row} requests in a row, the last: {ended.result.error}"
+                        )
                     continue
                 if not ended.failure:
-                    yield from (other.result for other in held)
-                    held.clear()
+                    in_a_row = 0
+                    yield from (other.result for other in held if other.ended < ended.began)
+                    held = [other for other in held if other.ended >= ended.began]
                 yield ended.result
         finally:
             for future in flying:
@@ -156,6 +164,7 @@ class OpenAIEngine:
         return next((card.max_model_len for card in served.data if card.id == self.config.model), None)
 
     async def _answer(self, request: Request) -> _Ended:
+        began = time.monotonic()
         try:
             if reason := wire.unsendable(self.config, request):
                 raise _Failure(reason, servers=False)
@@ -163,11 +172,11 @@ class OpenAIEngine:
             answer = await self._exchange(wire.Answer, route, body)
         except _Failure as failure:
             self.stats.count(0, 0)
-            return _Ended(failed(request, failure.reason), failure)
+            return _Ended(failed(request, failure.reason), failure, began, time.monotonic())
         self._answered = True
         usage = answer.usage or wire.Usage()
         self.stats.count(usage.prompt_tokens, usage.completion_tokens)
-        return _Ended(wire.result_of(request, answer))
+        return _Ended(wire.result_of(request, answer), None, began, time.monotonic())
 
     async def _exchange(self, form: type[Read], route: str, body: dict[str, Any] | None) -> Read:
         """The server's answer, after as many tries as it takes and is given."""
@@ -213,13 +222,6 @@ class OpenAIEngine:
             return self._unusable(f"refuses, {reason}")
         again = status in _AGAIN or status >= 500
         return _Failure(reason, again or status in (403, 404), again, _retry_after(error.response.headers))
-
-    def _check(self, held: list[_Ended]) -> None:
-        if len(held) >= _FAILURES:
-            last = held[-1].result.error
-            raise self._unusable(
-                f"failed {len(held)} requests without answering one between, the last: {last}"
-            )
 
     def _unusable(self, what: str) -> EngineError:
         hint = f"check that it is up, `base_url`, `model`, and the key in {self.config.api_key_env}; what was answered is kept"

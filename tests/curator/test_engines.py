@@ -82,6 +82,20 @@ def test_a_request_that_cannot_be_run_is_a_result(engine: ChildEngine, demo_mode
     assert engine.stats.restarts == 0
 
 
+def test_choices_are_kept_to(engine: ChildEngine, demo_model: Path) -> None:
+    choices = ["yes", "no", "yes, no", " maybe é"]
+    asked = [
+        r.model_copy(update={"choices": choices}) for r in requests(demo_model, 30, seed=11, temperature=2)
+    ]
+    cut = asked[0].model_copy(update={"id": "cut", "sampling": Sampling(max_tokens=1)})
+    results = {result.id: result for result in engine.generate([*asked, cut])}
+    assert results.pop("cut").error
+    assert {result.text for result in results.values()} <= set(choices) and len(results) == 30
+    for result in results.values():
+        assert result.finish_reason == "stop" and result.token_ids[-1] in asked[0].stop_ids
+        assert result.logprobs == []
+
+
 def test_a_killed_engine_is_started_again(engine: ChildEngine, demo_model: Path) -> None:
     asked = requests(demo_model, 40, seed=99)
     before = engine.stats.restarts
