@@ -9,9 +9,9 @@ The keeper moves into namespaces of its own (unshare(2)): a mount namespace with
 library, the shared libraries, two devices and an empty scratch folder in memory; a network namespace without a
 network; an IPC namespace; and a PID namespace whose first and only process is the prisoner, so that its death
 is the death of everything in it. A user namespace comes first; root does without where there is none, and the
-prisoner becomes nobody. The prisoner gives up every capability, gets limits, and a seccomp filter refuses the calls that would
-make processes, sockets, namespaces, or memory that no limit counts. The keeper never runs foreign code; it
-holds the deadline, and kills when whoever started it goes away.
+prisoner becomes nobody. The prisoner gives up every capability, gets limits, and a seccomp filter refuses the
+calls that would make processes, sockets, namespaces, or memory that no limit counts. The keeper never runs
+foreign code; it holds the deadline, and kills when whoever started it goes away.
 
 Passing means that the prisoner wrote a random word to the pipe, which it does after the last test. Leaving
 early, printing and replaced builtins do not get there. Code that searches its own interpreter for the word
@@ -159,16 +159,11 @@ def show(fd: int, target: str) -> None:
         os.close(os.open(target, os.O_CREAT))
     call("mount", f"/proc/self/fd/{fd}".encode(), target.encode(), None, MS_BIND | MS_REC, None)
     read_only(target)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for packages in (
-        "site-packages",
-        "dist-packages",
-        f"{version}/site-packages",
-        f"{version}/dist-packages",
-    ):
-        if os.path.isdir(f"{target}/{packages}"):
-            memory(f"{target}/{packages}", 4096)
-            read_only(f"{target}/{packages}")
+    for place in ("", f"python{sys.version_info.major}.{sys.version_info.minor}/"):
+        for packages in (f"{target}/{place}site-packages", f"{target}/{place}dist-packages"):
+            if os.path.isdir(packages):
+                memory(packages, 4096)
+                read_only(packages)
 
 
 def memory(folder: str, size: int) -> None:
@@ -292,13 +287,11 @@ def describe(name: str, source: str, error: BaseException) -> str:
         import traceback
 
         said = " ".join("".join(traceback.format_exception_only(error)).split())
-        numbers = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name
-        ]
-        if not numbers:
-            return f"{name}: {said}"
-        line = source.splitlines()[(numbers[0] or 1) - 1].strip()
-        return f"{name}, line {numbers[0]}: {line}: {said}"
+        for frame in traceback.extract_tb(error.__traceback__):
+            if frame.filename == name and frame.lineno:
+                line = source.splitlines()[frame.lineno - 1].strip()
+                return f"{name}, line {frame.lineno}: {line}: {said}"
+        return f"{name}: {said}"
     except BaseException:  # noqa: BLE001 - no file may be left to open, its text is foreign code too
         return f"{name}: {type(error).__name__}"
 
