@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
 
 from forgetless.pipelines.derived import VARIABLES
 from forgetless.pipelines.engines import Engines
@@ -40,7 +42,7 @@ def judge_rows(recipe: Recipe, rows: Iterable[JudgedRow]) -> Iterator[tuple[int,
         )
         for place, ask in enumerate(asked)
     )  # fmt: skip
-    engines = Engines(recipe.store / "logs" / "check.log")
+    engines = Engines(Path(mkdtemp(prefix="forgetless-")) / "engine.log")  # there may be no store yet
     try:
         for result in engines.of(author).generate(requests):
             place = int(result.id)

@@ -104,3 +104,21 @@ def test_wrong_usage(cli: Cli, tmp_path: Path, verifier: str, text: str | None, 
     done = cli("check", verifier, file)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_judge_needs_a_recipe(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(GOOD)
+    done = cli("check", "judge", tmp_path / "rows.jsonl")
+    assert done.returncode == 2 and "give --recipe RECIPE" in done.stderr
+
+
+def test_a_judge_says_yes_or_no_of_every_row(cli: Cli, tmp_path: Path, demo_model: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(GOOD + WRONG + "broken\n")
+    recipe = {"store": "store", "model": {"path": str(demo_model)}, "engine": {"kind": "transformers"}}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    done = cli("check", "judge", tmp_path / "rows.jsonl", "--recipe", tmp_path / "recipe.yaml", "--json")
+    assert done.returncode == 3
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["passed"] for row in said][2:] == [None]
+    assert {row["reason"] for row in said[:2]} <= {"the judge says 'yes'", "the judge says 'no'"}
+    assert not (tmp_path / "store").exists()

@@ -81,7 +81,7 @@ def test_an_epoch_learns_from_its_own_rows_alone(trained: tuple[Path, list[dict]
 
 
 def test_run_again_it_finds_everything_done(trained: tuple[Path, list[dict]]) -> None:
-    folder, reports = trained
+    folder, _ = trained
     before = Store.open(folder / "store").query("SELECT count(*) AS n FROM outcomes")["n"][0].as_py()
     again = train(folder / "recipe.yaml")
     assert again.returncode == 0 and "engine: starting" not in again.stderr
