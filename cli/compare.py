@@ -40,23 +40,34 @@ def compare(
     """
     from forgetless.curator.report.bars import picture_path
     from forgetless.curator.report.comparison import compare as compared
-    from forgetless.curator.report.order import order
-    from forgetless.curator.report.picture import draw_comparison
     from forgetless.curator.store import Store
 
     if to:
         picture_path(to)
     comparison = compared(Store.open(store), task, scorer, snapshot)
-    if to is None and not as_json:
-        to = Path("compare-" + re.sub(r"[^\w.-]+", "-", comparison.task) + ".png")
     if as_json:
-        drawn = draw_comparison(comparison, to) if to else None
-        said = {"order": order(comparison), "picture": str(drawn) if drawn else None}
-        click.echo(json.dumps(comparison.model_dump() | said, ensure_ascii=False, indent=2))
+        _print_json(comparison, to)
     else:
         print_comparison(comparison, store)
-        if to and (drawn := draw_comparison(comparison, to)):
-            click.echo(f"picture: {drawn}")
+        print_picture(comparison, to or Path("compare-" + re.sub(r"[^\w.-]+", "-", comparison.task) + ".png"))
+
+
+def _print_json(comparison: "Comparison", to: Path | None) -> None:
+    from forgetless.cli.plain import plain
+    from forgetless.curator.report.order import order
+    from forgetless.curator.report.picture import draw_comparison
+
+    drawn = draw_comparison(comparison, to) if to else None
+    said = {"order": order(comparison), "picture": str(drawn) if drawn else None}
+    click.echo(json.dumps(plain(comparison.model_dump() | said), ensure_ascii=False, indent=2))
+
+
+def print_picture(comparison: "Comparison", path: Path) -> None:
+    """Draw it and say where it is."""
+    from forgetless.curator.report.picture import draw_comparison
+
+    drawn = draw_comparison(comparison, path)
+    click.echo(f"picture: {drawn}" if drawn else "no picture: nothing is scored")
 
 
 def print_comparison(comparison: "Comparison", store: Path) -> None:

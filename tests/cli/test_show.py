@@ -1,6 +1,7 @@
 """One record on the terminal and as JSON."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from rich.console import Console
 from stored import IDS
 
+from forgetless.curator.report.diff import draw_diff
 from forgetless.curator.report.heatmap import LEVELS, level_of, mark, summarise
 from forgetless.curator.report.record import read_record
 from forgetless.curator.report.terminal import draw
@@ -67,6 +69,52 @@ def test_unscored_rows_fall_back_to_sampling_and_say_so(cli: Cli, folder: Path) 
 def test_rejected_rows_show_why(cli: Cli, folder: Path) -> None:
     shown = cli("show", folder, IDS["rejected"]).stdout
     assert "repetition: 4-grams repeat (score 0.8, threshold 0.5)" in shown
+
+
+EDIT = {
+    "own": "the sum\nis 13", "own_logprob": -0.25, "distance": 2,
+    "diff": [["equal", "the sum", "the sum"], ["replace", "\nis 13", " is 12"], ["insert", "", "!"]],
+}  # fmt: skip
+
+
+def edited(folder: Path, **edit: object) -> str:
+    """Id of a row that an editor changed, added to the store."""
+    verdicts = (
+        "[{verifier: 'numeric', passed: true, score: 1.0, reason: ''}, "
+        "{verifier: 'logprob_drop', passed: true, score: 0.5, reason: '+0.50 nats per token below the own answer'}]"
+    )
+    metadata = json.dumps({"edit": EDIT | edit}).replace("'", "''")
+    store = Store.open(folder)
+    changed = store.query(
+        f"SELECT * REPLACE ('ee01' AS id, '{metadata}' AS metadata, 'minimum_change' AS fallback, "
+        f"'{IDS['story']}' AS previous_id, {verdicts} AS verdicts) FROM outcomes WHERE id = '{IDS['chat']}'"
+    )
+    store.append("outcomes", changed)
+    return "ee01"
+
+
+def test_an_edit_is_drawn_as_words_taken_out_and_put_in(cli: Cli, folder: Path) -> None:
+    shown = cli("show", folder, edited(folder)).stdout
+    assert "the sum[-⏎\nis 13-]{+ is 12+}{+!+}\n" in shown
+    assert "2 tokens changed, [-taken out-] {+put in+}" in shown
+    assert "mean log-prob of a token under the base model: own -0.250, edited -0.750" in shown
+    assert re.search(r"fallback +minimum_change: an own answer, corrected, since none was right", shown)
+    assert re.search(rf"previous +{IDS['story']}", shown)
+    assert re.search(
+        r"verdicts +numeric passed \(1\) *\n +logprob_drop passed \(0.5\): \+0.50 nats per token", shown
+    )
+    assert "\x1b" not in shown
+
+
+def test_an_edit_that_changed_nothing_says_so(cli: Cli, folder: Path) -> None:
+    row = edited(folder, distance=0, diff=[["equal", "12", "12"]], own_logprob=None)
+    assert "the editor changed nothing, [-taken out-] {+put in+}\n" in cli("show", folder, row).stdout
+
+
+def test_taken_out_is_red_and_put_in_green_and_nothing_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = draw_diff([["delete", "a\x1b[2J", ""], ["equal", " b", " b"], ["insert", "", "c"]])
+    Console(force_terminal=True, color_system="standard", no_color=False).print(drawn)
+    assert capsys.readouterr().out == "\x1b[31m[-a␛[2J-]\x1b[0m b\x1b[32m{+c+}\x1b[0m\n"
 
 
 def test_an_id_that_fits_several_rows_or_none(cli: Cli, folder: Path) -> None:
