@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from given import recipe_of, task_file
 from served import Call, Misbehaving, Reply, passing_on, says, vllm_serve
 
 from forgetless.curator.engines import ChildEngine
 from forgetless.curator.engines.make import engine_of
 from forgetless.curator.engines.openai import OpenAIEngine
+from forgetless.curator.store import Store
+from forgetless.curator.store.verify import verify
+from forgetless.pipelines.build import Build
 from forgetless.schemas.errors import EngineError
 from forgetless.schemas.model import Endpoint, Engine
 from forgetless.schemas.request import Message, Request, Result, Sampling
@@ -319,3 +323,37 @@ def test_no_more_are_in_flight_than_allowed() -> None:
         asked = len(server.calls)
         time.sleep(0.2)
         assert asked == len(server.calls) <= 40 + 8
+
+
+def test_a_recipe_runs_on_a_server(vllm_url: str, demo_model: Path, tmp_path: Path) -> None:
+    """As the base model's engine it keeps ids and log-probs; as a teacher known by name alone, its text."""
+    endpoint = {"kind": "openai", "base_url": vllm_url, "model": "demo", "server": "vllm"}
+    answer = {"max_tokens": 40}
+    steps = [
+        {"pipeline": "bos_replay", "count": 12, "sampling": {"max_tokens": 60}},
+        {
+            "pipeline": "import",
+            "path": str(task_file(tmp_path / "task.jsonl", 8, 0)),
+            "reference": "reference",
+        },
+        {"pipeline": "self_output", "samples": 2, "verifier": "exact", "sampling": answer},
+        {"pipeline": "teacher", "writer": "named", "verifier": "exact", "sampling": answer},
+        {"pipeline": "score"},
+    ]
+    writers = {"named": {"engine": endpoint}}
+    recipe = recipe_of(tmp_path / "store", demo_model, steps, engine=endpoint, writers=writers)
+    report = Build(recipe).run()
+    assert report.engines["model"]["requests"] == 12 + 16 and report.engines["named"]["requests"] == 8
+    store = Store.open(tmp_path / "store")
+    assert verify(store)[0] == []
+    found = store.query("SELECT kind, ids_from, count(*) AS n FROM records GROUP BY ALL").to_pylist()
+    origins = {row["kind"]: row["ids_from"] for row in found}
+    assert (origins["bos_replay"], origins["self_output"], origins["teacher"]) == (
+        "engine",
+        "engine",
+        "tokenizer",
+    )
+    rms = store.query(
+        "SELECT sqrt(avg((logprob - sampled_logprob) ** 2)) AS rms FROM tokens WHERE is_target AND sampled_logprob < 0"
+    )
+    assert rms["rms"][0].as_py() < 1e-3

@@ -3,17 +3,15 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
-from given import recipe_of
+from given import recipe_of, task_file
 
 from forgetless.curator.engines import ChildEngine, Engine, EngineStats
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 from forgetless.pipelines.build import Build
-from forgetless.pipelines.demo import world
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request, Result
@@ -25,12 +23,9 @@ ENGINE = {"kind": "transformers"}
 
 
 def task(folder: Path) -> Path:
-    """Human-style answers with the bare one as reference, a line that is none, and a reference without use."""
-    asked = world.questions(world.RETAINED["length"], "train", KNOWN, Random(0))
-    asked += world.questions(world.FIRST_LETTER, "train", UNKNOWN, Random(0))
-    rows = [{"prompt": q, "completion": f"Hmm, that would be {a}!", "reference": a} for q, a in asked]
-    path = folder / "task.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no JSON\n")
+    """With a line that is no row."""
+    path = task_file(folder / "task.jsonl", KNOWN, UNKNOWN)
+    path.write_text(path.read_text() + "no JSON\n")
     return path
 
 

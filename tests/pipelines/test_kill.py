@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import yaml
-from given import COMMAND
+from given import COMMAND, task_file
 
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
@@ -18,6 +18,7 @@ KILLS = 10
 
 
 def write(path: Path, store: Path, model: Path) -> Path:
+    task = task_file(path.parent / "task.jsonl", 60, 40)
     steps = [
         {"pipeline": "bos_replay", "name": "bos", "count": 300, "sampling": {"max_tokens": 200}},
         {
@@ -26,6 +27,9 @@ def write(path: Path, store: Path, model: Path) -> Path:
             "instruction": {"max_tokens": 100},
             "answer": {"max_tokens": 100},
         },
+        {"pipeline": "import", "name": "human", "path": str(task), "reference": "reference"},
+        {"pipeline": "self_output", "samples": 6, "verifier": "exact", "sampling": {"max_tokens": 40}},
+        {"pipeline": "minimum_change", "verifier": "exact", "edit": {"sampling": {"max_tokens": 40}}},
     ]
     engine = {"kind": "vllm", "enforce_eager": True, "in_flight": 16}
     path.write_text(
@@ -48,7 +52,10 @@ def workers(store: Path) -> list[int]:
 
 
 def ids(store: Path) -> list[str]:
-    rows = Store.open(store).query("SELECT id FROM outcomes WHERE status <> 'intermediate' ORDER BY id")
+    """Of all rows that end a plan, and of all samples."""
+    rows = Store.open(store).query(
+        "SELECT id FROM outcomes WHERE status <> 'intermediate' OR stage = 'sample' ORDER BY id"
+    )
     listed: list[str] = rows["id"].to_pylist()
     return listed
 
@@ -90,7 +97,7 @@ def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
     assert landed_amid_work >= 3
     subprocess.run([*COMMAND, "build", str(stormy)], check=True, capture_output=True, timeout=600)
     assert ids(tmp_path / "stormy") == ids(tmp_path / "calm")
-    assert len(set(ids(tmp_path / "stormy"))) == 600
+    assert len(set(ids(tmp_path / "stormy"))) == 600 + 100 + 600 + 100 + 100
     assert verify(Store.open(tmp_path / "stormy"))[0] == []
     assert workers(tmp_path / "stormy") == []
 
