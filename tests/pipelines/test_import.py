@@ -153,3 +153,21 @@ def test_a_file_that_is_none(tmp_path: Path, demo_model: Path) -> None:
 def test_gsm8k(tmp_path: Path, demo_model: Path, shared: Path) -> None:
     rows = rows_of(tmp_path, demo_model, path=str(shared / "gsm8k" / "test_100.jsonl"))
     assert len(rows) == 100 and {row["status"] for row in rows} == {"accepted"}
+
+
+def test_texts_that_are_refused_say_why_and_by_how_much(tmp_path: Path, demo_model: Path) -> None:
+    letter = "Dear Mira, thank you for the red lamp. The weather here is sunny and we eat soup every day."
+    exam = "Which of the seven bridges over the river was built last, and who paid for it in the end?"
+    (tmp_path / "exam.jsonl").write_text(json.dumps({"question": exam}) + "\n")
+    texts = [letter, letter.replace("sunny", "rainy"), f"Somebody asked: {exam}", "Another text, of its own."]
+    (tmp_path / "task.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    filters = {"near_duplicate": 0.5, "contamination": {"files": ["exam.jsonl"], "max_share": 0.1}}
+    rows = rows_of(tmp_path, demo_model, path="task.jsonl", filters=filters)
+    assert [row["status"] for row in rows] == ["accepted", "rejected", "rejected", "accepted"]
+    near, leaked = rows[1]["rejection"], rows[2]["rejection"]
+    assert near["step"] == "near_duplicate" and near["score"] >= near["threshold"] == 0.5
+    assert leaked["step"] == "contamination" and leaked["score"] > leaked["threshold"] == 0.1
+    more = {"near_duplicate": 0.5, "near_duplicate_of": "store"}
+    (tmp_path / "more.jsonl").write_text(json.dumps({"text": letter.replace("soup", "rice")}) + "\n")
+    again = rows_of(tmp_path, demo_model, path="more.jsonl", name="more", filters=more)
+    assert [row["status"] for row in again if row["step"] == "more"] == ["rejected"]
