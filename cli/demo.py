@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from forgetless.train.report import TrainingReport
@@ -31,14 +32,13 @@ TARGETS_QUERIES = {
     "What became of every row": "SELECT step, stage, ended, rows, share FROM survival",
     "What self-output drew": 'SELECT count(*) AS samples, avg("right"::INT) AS right_share, '
     "count(DISTINCT parent_id) AS prompts, sum(chosen::INT) AS chosen FROM samples",
-    "Every version of an answer": """\
-SELECT ground_truth_id[:8] AS id, any_value(prompt) AS prompt, any_value(ground_truth) AS ground_truth,
-       any_value(answer) FILTER (kind = 'teacher') AS teacher,
-       any_value(answer) FILTER (kind = 'paraphrase') AS paraphrase,
-       any_value(answer) FILTER (kind = 'minimum_change') AS minimum_change,
-       any_value(answer) FILTER (kind = 'self_output') AS self_output
-FROM pairs WHERE fallback IS NULL GROUP BY ground_truth_id
-ORDER BY count(DISTINCT kind) DESC, ground_truth_id LIMIT 3""",
+    "Every version of three answers": """\
+SELECT truth.messages[-2].content AS prompt, r.kind, r.messages[-1].content AS answer
+FROM records truth JOIN records r ON truth.id = coalesce(r.parent_id, r.id)
+WHERE truth.kind = 'ground_truth' AND r.fallback IS NULL AND truth.id IN (
+    SELECT parent_id FROM records WHERE parent_id IS NOT NULL AND fallback IS NULL
+    GROUP BY parent_id ORDER BY count(DISTINCT kind) DESC, parent_id LIMIT 3)
+ORDER BY truth.id, r.kind""",
 }
 
 
@@ -62,6 +62,8 @@ def demo(context: click.Context, folder: Path, overrides: tuple[str, ...]) -> No
     """Build replay, score it, fine-tune three ways, and show what was forgotten."""
     if context.invoked_subcommand is None:
         _run_forgetting(folder, overrides)
+    elif any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+        raise click.UsageError(f"options stand behind `{context.invoked_subcommand}`", context)
 
 
 @demo.command()
