@@ -10,12 +10,12 @@ from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.pipelines.gate import configuration
 from forgetless.pipelines.material import Material
-from forgetless.pipelines.pipeline import Entry, Pipeline
+from forgetless.pipelines.pipeline import Entry, OneReply, Pipeline
 from forgetless.schemas.steps import BosReplay, Filters
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(OneReply):
     """A text, up to the model's end token or the cap."""
 
     step: BosReplay
@@ -23,8 +23,6 @@ class Text:
     name: str = "text"
     finished: bool = False
     distinct: bool = True
-    samples: int = 1
-    workers: int = 1
 
     @property
     def author(self) -> Author:

@@ -12,7 +12,7 @@ from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.pipelines.gate import configuration
 from forgetless.pipelines.material import Material
-from forgetless.pipelines.pipeline import Entry, Pipeline, Stage
+from forgetless.pipelines.pipeline import Entry, OneReply, Pipeline, Stage
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.outcome import Rejection
 from forgetless.schemas.steps import Filters, Magpie, Questions
@@ -21,7 +21,7 @@ QUESTION_COLUMNS = ("instruction", "question", "prompt", "text")
 
 
 @dataclass(frozen=True)
-class Instruction:
+class Instruction(OneReply):
     """A user turn, from the pre-query; behind a steering system text where the recipe gives one.
 
     The steering text is not part of the record: the record's own prefix is the template's ordinary one.
@@ -30,9 +30,6 @@ class Instruction:
     step: Magpie
     material: Material
     turn: int
-    finished: bool = True
-    samples: int = 1
-    workers: int = 1
 
     @property
     def author(self) -> Author:
@@ -64,16 +61,12 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Reply(OneReply):
     """An assistant turn, with the token that ends it; the record's target."""
 
     step: Magpie
     material: Material
     turn: int
-    finished: bool = True
-    distinct: bool = False
-    samples: int = 1
-    workers: int = 1
 
     @property
     def author(self) -> Author:

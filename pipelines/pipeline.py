@@ -64,6 +64,26 @@ class Asking(Protocol):
         ...
 
 
+class OneReply:
+    """What most asking stages are: one request per draft, whose reply ends by itself and may be a repeated one."""
+
+    @property
+    def samples(self) -> int:
+        return 1
+
+    @property
+    def finished(self) -> bool:
+        return True
+
+    @property
+    def distinct(self) -> bool:
+        return False
+
+    @property
+    def workers(self) -> int:
+        return 1
+
+
 @runtime_checkable
 class Choosing(Protocol):
     """A stage that looks at all that the stages before it, back to the last such one, made of one plan."""

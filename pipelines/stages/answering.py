@@ -6,6 +6,7 @@ from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.pipelines.ground_truth import GroundTruths
 from forgetless.pipelines.material import Material
+from forgetless.pipelines.pipeline import OneReply
 from forgetless.pipelines.prompt import Prompt
 from forgetless.pipelines.verification import Verification
 from forgetless.schemas.outcome import Verdict
@@ -14,7 +15,7 @@ from forgetless.schemas.steps import Filters
 
 
 @dataclass(frozen=True)
-class Answering:
+class Answering(OneReply):
     """The base model's, or another author's, answer to the prompt; or to `wording`, which has the prompt in it."""
 
     name: str
@@ -28,8 +29,6 @@ class Answering:
     wording: Prompt | None = None
     forbidden: tuple[str, ...] = ()
     """Phrases that no answer may hold, in any case."""
-    finished: bool = True
-    distinct: bool = False
 
     @property
     def workers(self) -> int:

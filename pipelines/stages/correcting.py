@@ -8,6 +8,7 @@ from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.pipelines.ground_truth import GroundTruths
 from forgetless.pipelines.material import Material
+from forgetless.pipelines.pipeline import OneReply
 from forgetless.pipelines.prompt import Prompt
 from forgetless.pipelines.verification import Verification
 from forgetless.schemas.outcome import Rejection, Verdict
@@ -16,7 +17,7 @@ from forgetless.schemas.steps import Edit, Filters
 
 
 @dataclass(frozen=True)
-class Correcting:
+class Correcting(OneReply):
     """The editor's version of an answer; its distance to the answer is a verdict, and the diff is kept."""
 
     author: Author
@@ -29,9 +30,6 @@ class Correcting:
     fallback: str | None = None
     """What the row is marked with, where correcting was not the plan."""
     name: str = "correct"
-    samples: int = 1
-    finished: bool = True
-    distinct: bool = False
 
     @property
     def workers(self) -> int:

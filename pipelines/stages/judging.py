@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
 from forgetless.pipelines.ground_truth import GroundTruths
+from forgetless.pipelines.pipeline import OneReply
 from forgetless.pipelines.prompt import Prompt
 from forgetless.schemas.outcome import Verdict
 from forgetless.schemas.request import Greedy, Message
@@ -13,7 +14,7 @@ YES, NO = "yes", "no"
 
 
 @dataclass(frozen=True)
-class Judging:
+class Judging(OneReply):
     """The judge's reply is constrained to yes or no, and becomes a verdict; the draft's text stays as it is."""
 
     name: str
@@ -21,10 +22,7 @@ class Judging:
     truths: GroundTruths
     prompt: Prompt
     filters: None = None
-    samples: int = 1
     finished: bool = False
-    distinct: bool = False
-    workers: int = 1
 
     def ask(self, draft: Draft) -> Ask:
         truth, answer = self.truths[draft], draft.messages[-1].content
