@@ -80,7 +80,7 @@ def draw(
 ) -> None:
     """Write the panels side by side, one row per label from top to bottom, as the kind of file `path` names.
 
-    Equal figures make equal files.
+    Equal figures make equal files. UsageError where writing is not allowed.
     """
     # It says on stderr that it builds its cache of fonts, and warns of letters that none of them has.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -99,7 +99,12 @@ def draw(
         axes[0].invert_yaxis()
         if note:
             figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="0.35")
-        figure.savefig(path, dpi=DPI, metadata=_undated(path))
+        try:
+            figure.savefig(path, dpi=DPI, metadata=_undated(path))
+        except PermissionError:
+            raise UsageError(
+                f"{str(path)!r} must not be written", "name another place for the picture"
+            ) from None
 
 
 def _undated(path: Path) -> dict[str, Any]:
