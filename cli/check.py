@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from forgetless.schemas.outcome import Verdict
+if TYPE_CHECKING:
+    from forgetless.schemas.outcome import Verdict
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Checked:
     reason: str
 
 
-Judge = Callable[[list[Row]], Iterator[tuple[int, Verdict | str]]]
+Judge = Callable[[list[Row]], Iterator[tuple[int, "Verdict | str"]]]
 """Place and verdict of each row as they come, or why there is none."""
 
 
@@ -133,7 +134,7 @@ def _in_threads(name: str, allow_code_execution: bool) -> Judge:
 
     function = verifier(name, allow_code_execution)
 
-    def verdict(row: Row) -> Verdict | str:
+    def verdict(row: Row) -> "Verdict | str":
         try:
             return function(row.answer, row.reference)
         except UsageError as error:
