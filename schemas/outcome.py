@@ -84,7 +84,8 @@ class Outcome(Frozen):
     max_tokens: int | None = None
     seed: int | None = None
     sampled_logprobs: list[float | None] | None = None
-    """Aligned with token_ids; null where a token was given, not sampled."""
+    """Of the model that wrote it, aligned with token_ids; null where a token was given, or sampled behind another
+    prefix than the record's."""
     verdicts: list[Verdict] = Field(default_factory=list)
     ids_from: Literal["engine", "tokenizer"]
     """Whether the ids were sampled, or come from tokenising a text."""
