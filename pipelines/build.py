@@ -12,6 +12,7 @@ from forgetless.curator.store.vocab import ensure_vocab
 from forgetless.pipelines.author import Author
 from forgetless.pipelines.engines import Engines
 from forgetless.pipelines.material import Material
+from forgetless.pipelines.pipeline import Choosing, Stage
 from forgetless.pipelines.registry import PIPELINES
 from forgetless.pipelines.run_step import StepRun
 from forgetless.pipelines.score import ScoreRun
@@ -32,7 +33,7 @@ class StepPlan:
     there: int
     """Of these, already in the store."""
     stages: list[str]
-    """Requests are made once per record and stage."""
+    """Requests are made once per record and stage; `sample ×8` makes eight, choosing stages none."""
     digest: str
     notes: list[str] = field(default_factory=list)
 
@@ -108,7 +109,7 @@ class Build:
                 fresh := sum(p.missing for p in plans if p.pipeline == "import")
             ):
                 notes.append(f"up to {fresh:,} more prompts are yet to be imported")
-            stages = [stage.name for stage in pipeline.stages] or ["import"]
+            stages = [_in_words(stage) for stage in pipeline.stages] or ["import"]
             plans.append(StepPlan(name, step.pipeline, planned, there, stages, pipeline.digest, notes))
         return plans
 
@@ -173,3 +174,9 @@ class Build:
             if not isinstance(step, Score)
             for pipeline in [self._pipelines[step.name or step.pipeline]]
         ]
+
+
+def _in_words(stage: Stage) -> str:
+    """A stage's name, and how many requests it makes per record if that is more than one."""
+    samples = 1 if isinstance(stage, Choosing) else stage.samples
+    return stage.name if samples == 1 else f"{stage.name} ×{samples}"
