@@ -2,7 +2,7 @@
 
 import json
 from fractions import Fraction
-from itertools import pairwise, combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
