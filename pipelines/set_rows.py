@@ -28,8 +28,8 @@ class SetRows:
         return self._column("plan_id", "status <> 'intermediate'")
 
     def made(self, stage: str) -> set[str]:
-        """Ids of intermediate rows of a stage."""
-        return self._column("id", f"status = 'intermediate' AND stage = '{stage}'")
+        """Ids of a stage's intermediate rows, of plans that have not ended."""
+        return self._column("id", f"status = 'intermediate' AND stage = '{stage}' AND {self._unended}")
 
     def reached(self, stages: Sequence[str]) -> set[str]:
         """Plans that have an intermediate row of one of the stages."""
@@ -44,8 +44,7 @@ class SetRows:
         """How many drafts a stage let pass of plans that have not ended."""
         sql = (
             f"SELECT count(*) AS n FROM outcomes WHERE digest = '{self.digest}' AND status = 'intermediate' "
-            f"AND stage = '{stage}' AND rejection IS NULL AND plan_id NOT IN "
-            f"(SELECT plan_id FROM outcomes WHERE digest = '{self.digest}' AND status <> 'intermediate')"
+            f"AND stage = '{stage}' AND rejection IS NULL AND {self._unended}"
         )
         return int(self.store.query(sql)["n"][0].as_py())
 
@@ -81,6 +80,11 @@ class SetRows:
         """The text of every other record in the store."""
         yield from self._texts(f"digest <> '{self.digest}' AND status = 'accepted'")
 
+    @property
+    def _unended(self) -> str:
+        ended = f"SELECT plan_id FROM outcomes WHERE digest = '{self.digest}' AND status <> 'intermediate'"
+        return f"plan_id NOT IN ({ended})"
+
     def _texts(self, condition: str) -> Iterator[str]:
         found = self.store.query(f"SELECT messages, text FROM outcomes WHERE {condition}")
         for batch in found.to_batches(1000):
@@ -88,13 +92,18 @@ class SetRows:
                 yield "\n".join(m["content"] for m in row["messages"] or []) or row["text"]
 
     def _rows(self, condition: str) -> Iterator[dict[str, Any]]:
-        """Intermediate rows in plan order, read a stretch of the plan at a time."""
-        where = f"digest = '{self.digest}' AND status = 'intermediate' AND {condition}"
-        last = self.store.query(f"SELECT max(ordinal) AS last FROM outcomes WHERE {where}")["last"][0].as_py()
+        """Intermediate rows in plan order, read a stretch of the plan at a time.
+
+        A plan's place is that of its first row: what a later run planned before it moves the places of later rows.
+        """
+        where = f"digest = '{self.digest}' AND status = 'intermediate'"
+        places = f"(SELECT plan_id, min(ordinal) AS place FROM outcomes WHERE {where} GROUP BY plan_id)"
+        last = self.store.query(f"SELECT max(place) AS last FROM {places}")["last"][0].as_py()
         for start in range(0, -1 if last is None else last + 1, PLANS_AT_ONCE):
-            stretch = f"ordinal BETWEEN {start} AND {start + PLANS_AT_ONCE - 1}"
+            stretch = f"place BETWEEN {start} AND {start + PLANS_AT_ONCE - 1}"
             found = self.store.query(
-                f"SELECT * FROM outcomes WHERE {where} AND {stretch} ORDER BY ordinal, plan_id"
+                f"SELECT outcomes.* FROM outcomes JOIN {places} USING (plan_id) "
+                f"WHERE {where} AND {condition} AND {stretch} ORDER BY place, plan_id"
             )
             for batch in found.to_batches(1000):
                 yield from batch.to_pylist()
