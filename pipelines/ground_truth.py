@@ -95,8 +95,8 @@ class GroundTruths:
             return
         limit = f" LIMIT {self.limit}" if self.limit else ""
         found = store.query(
-            "SELECT id, task, messages, token_ids, target_spans, tokenizer, metadata FROM records "
-            f"WHERE id IN (SELECT id FROM ({self.sources.strip().rstrip(';')}\n)) ORDER BY step, ordinal, id{limit}"
+            "SELECT id, task, messages, token_ids, target_spans, tokenizer, metadata FROM records SEMI JOIN "
+            f"({self.sources.strip().rstrip(';')}\n) USING (id) ORDER BY step, ordinal, id{limit}"
         )
         self._rows = {row["id"]: row for batch in found.to_batches(1000) for row in batch.to_pylist()}
         for ordinal, row in enumerate(self._rows.values()):

@@ -86,7 +86,7 @@ def read_examples(store: Store, sql: str, snapshot: int | None) -> list[Example]
     """The records whose ids `sql` gives, in id order."""
     rows = store.query(
         "SELECT id, kind, token_ids, target_spans FROM records"
-        f" WHERE id IN (SELECT id FROM ({_bare(sql)})) ORDER BY id",
+        f" SEMI JOIN ({_bare(sql)}) USING (id) ORDER BY id",
         snapshot,
     )
     return [
@@ -165,9 +165,8 @@ def _base_logprobs(
 ) -> list[np.ndarray]:
     """float64 [T] for each example from the base model's scores; NaN where there is none."""
     stats = store.query(
-        f"SELECT id, scorer, dtype, logprob FROM token_stats WHERE model = '{base.model}'"
-        f" AND id IN (SELECT id FROM ({_bare(sql)}))"
-        " ORDER BY dtype = 'float32' DESC, scorer",
+        f"SELECT id, scorer, dtype, logprob FROM token_stats SEMI JOIN ({_bare(sql)}) USING (id)"
+        f" WHERE model = '{base.model}' ORDER BY dtype = 'float32' DESC, scorer",
         snapshot,
     )
     best = _widest_scorer(stats, {example.id for example in examples})
