@@ -16,6 +16,7 @@ from forgetless.pipelines.row import RowMaker
 from forgetless.pipelines.set_rows import SetRows
 from forgetless.pipelines.threads import in_threads
 from forgetless.schemas.base import digest, seed_of
+from forgetless.schemas.errors import TemplateError
 from forgetless.schemas.outcome import Outcome, Rejection, Status
 from forgetless.schemas.request import Request, Result
 
@@ -60,20 +61,23 @@ class AskRun:
 
     def _requests(self, drafts: Iterable[Draft], made: set[str], progress: Progress) -> Iterator[Request]:
         for draft in drafts:
-            if draft.rejection:  # the source itself is of no use
+            try:
+                ask = None if draft.rejection else self.stage.ask(draft)
+            except TemplateError as error:  # the author's template takes no such conversation
+                ask, draft = None, draft.refused(Rejection(step="template", reason=error.message))
+            if ask is None:  # the source itself is of no use
                 self.chunk.add([self.rows.row(draft, self.stage.name, "rejected")])
-                progress.advance(1)
+                progress.advance(self.stage.samples)
                 continue
             for sample in range(self.stage.samples):
                 row_id = self._id(draft, sample)
                 if row_id not in made:
-                    yield self._request(row_id, draft, sample)
+                    yield self._request(row_id, draft, ask, sample)
 
     def _id(self, draft: Draft, sample: int) -> str:
         return draft.plan_id if self.last else digest(draft.previous_id or draft.plan_id, self.number, sample)
 
-    def _request(self, row_id: str, draft: Draft, sample: int) -> Request:
-        ask = self.stage.ask(draft)
+    def _request(self, row_id: str, draft: Draft, ask: Ask, sample: int) -> Request:
         if self.stage.samples > 1:
             draft = replace(draft, metadata=draft.metadata | {"sample": sample})
         self._waiting[row_id] = (draft, ask)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from forgetless.pipelines.author import Author
 from forgetless.pipelines.gate import configuration
 from forgetless.pipelines.ground_truth import GroundTruths
 from forgetless.pipelines.material import Material
@@ -41,7 +42,7 @@ class Task:
 
     def answers(self, name: str, sampling: Sampling, writer: str | None = None, **more: Any) -> list[Stage]:
         """Answers of the writer called so (None: the base model), each verified, by a judge if the step has one."""
-        author = self.material.author(writer)
+        author = self._instructed(writer) if writer or "wording" in more else self.material
         stage = Answering(
             name, author, self.material, self.truths, self.verification, sampling, self.step.filters, **more
         )
@@ -52,7 +53,7 @@ class Task:
         if self.step.verifier is None:
             raise RecipeError("minimum change needs to know what is wrong", "name a `verifier`")
         prompt = Prompt(edit.prompt, "edit.prompt", VARIABLES)
-        author = self.material.author(edit.writer)
+        author = self._instructed(edit.writer)
         correct = Correcting(
             author, self.material, self.truths, self.verification, edit, prompt, self.step.filters, fallback
         )
@@ -84,4 +85,15 @@ class Task:
             return []
         judge = self.step.judge
         prompt = Prompt(judge.prompt, "judge.prompt", VARIABLES)
-        return [Judging(name, self.material.author(judge.writer), self.truths, prompt)]
+        return [Judging(name, self._instructed(judge.writer), self.truths, prompt)]
+
+    def _instructed(self, writer: str | None) -> Author:
+        """The writer called so, told what to do in a user's turn.
+
+        Raises:
+            TemplateError: it has no chat template, or one that cannot be cut.
+        """
+        author = self.material.author(writer)
+        if author.folder is not None:
+            _ = author.chat
+        return author

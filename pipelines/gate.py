@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from forgetless.curator.filters import Duplicates, TextJudge, Turn, content_digest, judge
+from forgetless.curator.filters import Duplicates, Languages, TextJudge, Turn, content_digest, judge
 from forgetless.pipelines.draft import Answer
 from forgetless.pipelines.pipeline import Asking
 from forgetless.pipelines.set_rows import SetRows
@@ -40,7 +40,13 @@ class Gate:
 
 
 def configuration(filters: TextFilters) -> dict[str, Any]:
-    """What a set of rows depends on: of evaluation files their content, not where they lie."""
+    """What a set of rows depends on: of evaluation files their content, not where they lie.
+
+    Raises:
+        RecipeError: such a file cannot be read, a language is unknown, an extra is missing.
+    """
+    if filters.languages:
+        Languages(filters.languages)
     settings = filters.model_dump(mode="json")
     if filters.contamination:
         settings["contamination"]["files"] = content_digest(filters.contamination)

@@ -20,7 +20,7 @@ class Prompt:
         try:
             self._template = _JINJA.from_string(source)
             self.fill(**dict.fromkeys(variables, "…"))
-        except (TemplateError, ArithmeticError, TypeError, ValueError) as error:
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             hint = f"it can use {', '.join('{{ ' + name + ' }}' for name in variables)}"
             raise RecipeError(f"`{key}` is no usable prompt: {error}", hint) from None
 

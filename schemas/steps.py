@@ -177,13 +177,21 @@ class Derived(Step):
     sources: str = "SELECT id FROM records WHERE kind = 'ground_truth'"
     """Query with an `id` column: the ground truth whose prompts are answered."""
     limit: int | None = Field(None, ge=1)
-    """Only the first of them, in the order they were imported."""
+    """Only the first of them, by the name of the step that imported them, then in their file's order."""
     verifier: VerifierName | Literal["judge"] | None = None
     """What decides whether an answer is right; none: every answer is taken as it is."""
     judge: Judge = Judge()
     """With `verifier: judge`."""
     filters: Filters = Filters()
-    """What an answer must pass before it is verified."""
+    """What an answer must pass before it is verified; answers to different prompts may be the same."""
+
+    @model_validator(mode="after")
+    def _may_repeat(self) -> "Derived":
+        if self.filters.near_duplicate is not None:
+            raise ValueError(
+                "`filters.near_duplicate` is not for answers: those to different prompts may be alike"
+            )
+        return self
 
 
 Rule = Literal["lowest_perplexity", "first_correct", "random_correct"]
@@ -205,6 +213,16 @@ class SelfOutput(Derived):
     """What becomes of a prompt without a right answer; the row says which it was."""
     edit: Edit = Edit()
     """With `none_right: minimum_change`."""
+
+    @model_validator(mode="after")
+    def _has_choice(self) -> "SelfOutput":
+        if self.keep > self.samples:
+            raise ValueError(f"`keep` is {self.keep}, and there are {self.samples} `samples` to keep from")
+        if self.samples > 1 and self.sampling.temperature == 0:
+            raise ValueError(
+                "at temperature 0 all samples are the same answer: raise it, or set `samples: 1`"
+            )
+        return self
 
 
 class Paraphrase(Derived):

@@ -12,7 +12,7 @@ from forgetless.curator.engines import ChildEngine, Engine, EngineStats
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 from forgetless.pipelines.build import Build
-from forgetless.schemas.errors import RecipeError
+from forgetless.schemas.errors import RecipeError, TemplateError, UsageError
 from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request, Result
 
@@ -228,6 +228,67 @@ def test_samples_that_are_paid_for_are_not_asked_for_again(tmp_path: Path, demo_
     assert len(rows(there, "self_output")) == KNOWN + UNKNOWN
 
 
+def test_an_interrupted_plan_goes_on_behind_rows_imported_before_it(tmp_path: Path, demo_model: Path) -> None:
+    """Places in the plan shift; samples of both runs still come together."""
+    own = {"pipeline": "self_output", "samples": 4, "verifier": "exact", "sampling": DRAWN}
+    made = steps(task_file(tmp_path / "task.jsonl", 6, 0), own)
+    with pytest.raises(KeyboardInterrupt):
+        Build(
+            recipe_of(tmp_path / "store", demo_model, made),
+            Interrupted(demo_model, tmp_path / "engine.log", 10),
+        ).run()
+    earlier = {**made[0], "name": "earlier", "path": str(task_file(tmp_path / "more.jsonl", 0, 3))}
+    engine = Interrupted(demo_model, tmp_path / "engine.log", -1)
+    Build(recipe_of(tmp_path / "store", demo_model, [earlier, *made]), engine).run()
+    there = Store.open(tmp_path / "store")
+    assert len(rows(there, "self_output", "stage = 'sample'")) == 4 * (6 + 3) == len(engine.asked) + 10
+    assert len({row["plan_id"] for row in rows(there, "self_output")}) == 6 + 3
+
+
+def test_a_template_that_refuses_a_conversation_refuses_only_that(tmp_path: Path, demo_model: Path) -> None:
+    other = tmp_path / "other.jinja"
+    own = (demo_model / "chat_template.jinja").read_text()
+    other.write_text(
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + own
+    )
+    turns = [("system", "Be brief."), ("user", "What is 1 + 1?"), ("assistant", "2")]
+    rows_ = [{"messages": [{"role": r, "content": c} for r, c in said]} for said in (turns, turns[1:])]
+    path = tmp_path / "task.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows_))
+    writers = {"other": {"model": {"path": str(demo_model), "chat_template": str(other)}, "engine": ENGINE}}
+    step = {"pipeline": "teacher", "writer": "other", "sampling": {"max_tokens": 40}}
+    made = [{"pipeline": "import", "name": "human", "path": str(path)}, step]
+    Build(recipe_of(tmp_path / "store", demo_model, made, engine=ENGINE, writers=writers)).run()
+    refused, asked = rows(Store.open(tmp_path / "store"), "teacher")
+    assert (refused["status"], refused["rejection"]["step"]) == ("rejected", "template")
+    assert asked["rejection"] is None or asked["rejection"]["step"] != "template"
+
+
+@pytest.mark.parametrize("sources", ["SELECT parent_id FROM records", "SELECT 1", "no SQL"])
+def test_sources_that_name_no_ids(tmp_path: Path, demo_model: Path, sources: str) -> None:
+    own = {"pipeline": "self_output", "sources": sources}
+    with pytest.raises(UsageError, match="SQL: "):
+        Build(recipe_of(tmp_path / "store", demo_model, steps(task(tmp_path), own))).run()
+
+
+def test_a_model_without_template_answers_but_takes_no_instructions(tmp_path: Path) -> None:
+    model = Path(__file__).parents[3] / "shared" / "data" / "stories260k"
+    if not model.is_dir():
+        pytest.skip("../shared is absent")
+    path = tmp_path / "task.jsonl"
+    path.write_text(json.dumps({"prompt": "Once upon a time", "completion": " a dog ran."}) + "\n")
+    own = {
+        "pipeline": "self_output",
+        "samples": 2,
+        "filters": {"finished": False},
+        "sampling": {"max_tokens": 8},
+    }
+    Build(recipe_of(tmp_path / "store", model, steps(path, own)[1:])).plan(None)
+    for step in ({"pipeline": "paraphrase"}, {**own, "verifier": "judge"}):
+        with pytest.raises(TemplateError, match="no chat template"):
+            Build(recipe_of(tmp_path / "store", model, [step]))
+
+
 def test_a_reference_of_no_use_costs_nothing(tmp_path: Path, demo_model: Path) -> None:
     path = tmp_path / "task.jsonl"
     path.write_text(
@@ -249,6 +310,10 @@ def test_a_reference_of_no_use_costs_nothing(tmp_path: Path, demo_model: Path) -
         ({"pipeline": "minimum_change"}, "needs to know what is wrong"),
         ({"pipeline": "teacher", "writer": "nobody"}, "under `writers` there are: none"),
         ({"pipeline": "self_output", "verifier": "code"}, "allow_code_execution"),
+        ({"pipeline": "self_output", "keep": 9}, "there are 8 `samples`"),
+        ({"pipeline": "self_output", "sampling": {"temperature": 0}}, "the same answer"),
+        ({"pipeline": "self_output", "filters": {"near_duplicate": 0.8}}, "not for answers"),
+        ({"pipeline": "self_output", "filters": {"languages": ["eng"]}}, "did you mean 'en'"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(
