@@ -1,6 +1,6 @@
 """Training on answers that the model being trained writes anew before every epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from forgetless.curator.progress import note
@@ -47,16 +47,20 @@ def _for_train(recipe: Recipe, epoch: int, fresh: set[str]) -> Recipe:
     """One epoch on its own: of the steps made anew only the newest rows count."""
     train = recipe.train
     assert train
-    steps, digests = (", ".join(f"'{name}'" for name in names) for names in (train.regenerate, sorted(fresh)))
     targets = (
-        f"SELECT id FROM records WHERE id IN (SELECT id FROM ({train.targets.strip().rstrip(';')}\n)) "
-        f"AND (step NOT IN ({steps}) OR digest IN ({digests}))"
+        f"SELECT id FROM records SEMI JOIN ({train.targets.strip().rstrip(';')}\n) USING (id) "
+        f"WHERE step NOT IN ({_quoted(train.regenerate)}) OR digest IN ({_quoted(sorted(fresh))})"
     )
     name = f"{train.name or train.output.name}-epoch-{epoch}"
     alone = {
         "output": train.output / f"epoch-{epoch}", "name": name, "targets": targets, "regenerate": [], "epochs": 1,
     }  # fmt: skip
     return _trained(recipe, epoch).model_copy(update={"train": train.model_copy(update=alone)})
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Texts in SQL, listed."""
+    return ", ".join("'" + name.replace("'", "''") + "'" for name in names)
 
 
 def _trained(recipe: Recipe, epoch: int) -> Recipe:

@@ -55,6 +55,10 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _known_steps(self) -> "Recipe":
+        if self.train and self.train.regenerate and isinstance(self.engine, Endpoint):
+            raise ValueError(
+                "`train.regenerate` needs an engine of this machine: a server goes on with the model it has"
+            )
         made = [step.name or step.pipeline for step in self.steps if isinstance(step, Derived)]
         for name in self.train.regenerate if self.train else []:
             if name not in made:

@@ -126,7 +126,11 @@ class Training(Frozen):
     """Text whose cross entropy is measured before and after."""
 
     @model_validator(mode="after")
-    def _whole_epochs(self) -> "Training":
+    def _regenerates(self) -> "Training":
         if self.regenerate and self.epochs != int(self.epochs):
             raise ValueError("with `regenerate` the rows change between epochs: `epochs` is a whole number")
+        if self.regenerate and self.snapshot is not None:
+            raise ValueError(
+                "with `regenerate` each epoch reads the snapshot its rows are in: omit `snapshot`"
+            )
         return self

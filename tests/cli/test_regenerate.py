@@ -95,7 +95,16 @@ def test_the_dry_run_says_what_comes(trained: tuple[Path, list[dict]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [("train.regenerate=[nobody]", "nobody"), ("train.epochs=1.5", "whole number")]
+    ("change", "words"),
+    [
+        ("train.regenerate=[nobody]", "nobody"),
+        ("train.epochs=1.5", "whole number"),
+        ("train.snapshot=1", "omit `snapshot`"),
+        (
+            "engine={kind: openai, server: vllm, model: m, base_url: http://127.0.0.1:1/v1}",
+            "engine of this machine",
+        ),
+    ],
 )
 def test_mistakes_are_named(tmp_path: Path, demo_model: Path, change: str, words: str) -> None:
     refused = train(write(tmp_path, demo_model), "--set", change)
