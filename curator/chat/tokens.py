@@ -1,9 +1,13 @@
 """Token ids of markup and of contents, piece by piece, as generation makes them."""
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from forgetless.schemas.errors import RecipeError
+
+_ONE_AT_A_TIME = Lock()
+"""`split_special_tokens` is a setting that a tokenizer keeps: a thread's text must not be read by another's."""
 
 
 def start_ids(tokenizer: Any, start_token: str | None = None) -> list[int]:
@@ -102,5 +106,8 @@ class Encoder:
         return self._ids(text, split)
 
     def _ids(self, text: str, split: bool) -> list[int]:
-        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=split, verbose=False)
+        with _ONE_AT_A_TIME:
+            encoded = self.tokenizer(
+                text, add_special_tokens=False, split_special_tokens=split, verbose=False
+            )
         return list(encoded["input_ids"])
