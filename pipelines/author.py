@@ -102,7 +102,7 @@ class Author:
     def text(self, result: Result, ask: Ask) -> str:
         """What was written, without the end of the turn."""
         if self.folder is None or not result.token_ids:
-            return result.text or ""
+            return (result.text or "").encode(errors="replace").decode()  # JSON can spell half a character
         return self.read(result, ask, own=False).text
 
     def _end(self, ids: list[int], ask: Ask) -> int:

@@ -76,7 +76,8 @@ def _filled(draft: Draft, row: SourceRow, step: Import, material: Material) -> D
     content = _reader(row.values, step)(row.values)
     if (reference := _reference(row.values, step)) is not None:
         draft = replace(draft, metadata=draft.metadata | {"reference": reference})
-    if not all(map(encodable, [content] if isinstance(content, str) else [m.content for m in content])):
+    texts = [content] if isinstance(content, str) else [message.content for message in content]
+    if not all(map(encodable, [*texts, reference or ""])):
         raise _Bad("holds half a character (a lone surrogate)")
     if isinstance(content, str):
         return _raw(draft, [content], material)
@@ -95,8 +96,17 @@ def _reference(row: dict[str, Any], step: Import) -> str | None:
         return None
     names = [step.reference] if isinstance(step.reference, str) else step.reference
     values = [_column(row, name) for name in names]
-    lines = [str(line) for value in values for line in (value if isinstance(value, list) else [value])]
+    lines = [_line(line) for value in values for line in (value if isinstance(value, list) else [value])]
+    if not any(lines):
+        raise _Bad(f"has nothing in {', '.join(map(repr, names))} that an answer could be held against")
     return "\n".join(line for line in lines if line)
+
+
+def _line(value: Any) -> str:
+    """Part of a reference; what is no text, a JSON Schema say, as JSON."""
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else str(value)
 
 
 def _raw(draft: Draft, parts: list[str], material: Material) -> Draft:

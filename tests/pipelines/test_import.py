@@ -171,3 +171,16 @@ def test_texts_that_are_refused_say_why_and_by_how_much(tmp_path: Path, demo_mod
     (tmp_path / "more.jsonl").write_text(json.dumps({"text": letter.replace("soup", "rice")}) + "\n")
     again = rows_of(tmp_path, demo_model, path="more.jsonl", name="more", filters=more)
     assert [row["status"] for row in again if row["step"] == "more"] == ["rejected"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "kept"),
+    [("4", "4"), (0, "0"), (["assert f()", "assert g()"], "assert f()\nassert g()"), ({"type": "object"}, '{"type": "object"}'),
+     (None, None), ([], None), ("\ud800", None)],
+)  # fmt: skip
+def test_what_verifiers_go_by(tmp_path: Path, demo_model: Path, reference: object, kept: str | None) -> None:
+    row = {"prompt": "How many?", "completion": "Four.", "reference": reference}
+    (tmp_path / "task.jsonl").write_text(json.dumps(row) + "\n")
+    (imported,) = rows_of(tmp_path, demo_model, path="task.jsonl", reference="reference")
+    assert json.loads(imported["metadata"]).get("reference") == kept
+    assert imported["status"] == ("rejected" if kept is None else "accepted")
