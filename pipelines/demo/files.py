@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from random import Random
 
-from forgetless.pipelines.demo import world
+from forgetless.pipelines.demo import sums, world
 
-TARGET_EXAMPLES, TASK_QUESTIONS = 800, 50
+TARGET_EXAMPLES, SUMS_EXAMPLES, TASK_QUESTIONS = 800, 1000, 50
 
 
 def human_examples(count: int, seed: int = 0) -> list[dict[str, str]]:
@@ -40,6 +40,15 @@ def retained_task(name: str, count: int, seed: int = 1) -> list[dict[str, str]]:
     ]
 
 
+def human_sums(count: int, seed: int = 0) -> list[dict[str, str]]:
+    """Sums of the train split with a person's answer and the bare number."""
+    rng = Random(seed)
+    return [
+        {"prompt": question, "completion": sums.human_answer(question, number, rng), "reference": number}
+        for question, number in world.questions(world.SUMS, "train", count, rng)
+    ]
+
+
 def write_files(folder: Path) -> None:
     """Writes `target_train.jsonl` and, for every skill, `tasks/<skill>.jsonl` into `folder`."""
     tasks = {name: retained_task(name, TASK_QUESTIONS) for name in world.RETAINED}
@@ -57,6 +66,17 @@ def write_demo(folder: Path) -> Path:
     shutil.copytree(here / "model", folder / "model", dirs_exist_ok=True)
     shutil.copy(here / "recipe.yaml", folder / "recipe.yaml")
     return folder / "recipe.yaml"
+
+
+def write_targets_demo(folder: Path) -> Path:
+    """What the demo of self-made targets needs: `sums.jsonl`, copies of both models, the recipe, whose path is returned."""
+    here = Path(__file__).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_jsonl(folder / "sums.jsonl", human_sums(SUMS_EXAMPLES))
+    for name in ("model", "teacher"):
+        shutil.copytree(here / name, folder / name, dirs_exist_ok=True)
+    shutil.copy(here / "targets.yaml", folder / "targets.yaml")
+    return folder / "targets.yaml"
 
 
 def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:

@@ -6,7 +6,7 @@ phrasings read backwards say what the right answer to a question is, whoever wro
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -133,6 +133,15 @@ RETAINED: dict[str, Skill] = {
 }  # fmt: skip
 """The skills that the shipped model has, and that fine-tuning should leave alone."""
 
+SUMS = Skill(
+    "sums",
+    ("What is {first} plus {second}?", "Add {first} and {second}.", "How much is {first} and {second}?",
+     "Give me the sum of {first} and {second}.", "I have {first} coins and find {second}. How many are there?"),
+    lambda rng: {"first": str(rng.randint(2, 99)), "second": str(rng.randint(2, 99))},
+    lambda f: str(int(f["first"]) + int(f["second"])),
+)  # fmt: skip
+"""The skill that the shipped model has in part, and answers in several wordings: see `sums.py`."""
+
 TARGET = "first_letter"
 """The skill that the shipped model lacks, and that the demo fine-tunes."""
 
@@ -194,9 +203,23 @@ def _pattern(text: str) -> re.Pattern[str]:
 _OPENER = re.compile("|".join(re.escape(opener).replace(r"\{name\}", r"\w+") for opener in _OPENERS))
 _READERS = [
     (skill, _pattern(phrasing))
-    for skill in (*RETAINED.values(), FIRST_LETTER)
+    for skill in (*RETAINED.values(), SUMS, FIRST_LETTER)
     for phrasing in skill.phrasings
 ]
+
+
+def _readings(question: str) -> Iterator[tuple[Skill, Fields]]:
+    """Every skill that the question may call for, with what fills its gaps, with and without an opener."""
+    opener = _OPENER.match(question)
+    for text in (question, question[opener.end() :] if opener else question):
+        for skill, pattern in _READERS:
+            if found := pattern.fullmatch(text):
+                yield skill, found.groupdict()
+
+
+def gaps(skill: Skill, question: str) -> Fields:
+    """What fills the gaps of a question that calls for `skill`; KeyError where it does not."""
+    return dict(_readings(question))[skill]
 
 
 def _known(skill: Skill, fields: Fields) -> str | None:
@@ -208,10 +231,5 @@ def _known(skill: Skill, fields: Fields) -> str | None:
 
 def solve(question: str) -> str | None:
     """The right answer by the world's own rules, or None for what is no question of this world."""
-    opener = _OPENER.match(question)
-    for text in (question, question[opener.end() :] if opener else question):
-        for skill, pattern in _READERS:
-            found = pattern.fullmatch(text)
-            if found and (answer := _known(skill, found.groupdict())) is not None:
-                return answer
-    return None
+    answers = (_known(skill, fields) for skill, fields in _readings(question))
+    return next((answer for answer in answers if answer is not None), None)
