@@ -11,7 +11,8 @@ VIEWS = {
         FROM outcomes WHERE status = 'rejected'""",
     "survival": """
         WITH ended AS (
-            SELECT step, digest, stage, coalesce(rejection.step, 'passed') AS ended, count(*) AS rows
+            SELECT step, digest, stage, count(*) AS rows, coalesce(rejection.step,
+                CASE WHEN status = 'accepted' THEN 'fallback: ' || fallback END, 'passed') AS ended
             FROM outcomes GROUP BY ALL)
         SELECT step, stage, ended, rows, rows / sum(rows) OVER (PARTITION BY step, digest, stage) AS share,
                digest
@@ -71,7 +72,7 @@ VIEWS = {
 ABOUT = {
     "records": "accepted rows: what training reads",
     "rejects": "rejected rows, with the filter that refused them and why",
-    "survival": "how many rows each stage let pass, and what ended the others",
+    "survival": "how many rows each stage let pass, what ended the others, and what stands in for some",
     "perplexity": "one row per record and scorer: perplexity over target tokens, share of hard tokens",
     "tokens": "one row per token of a record and scorer, with its text piece",
     "pairs": "ground truth beside each record made from it",

@@ -136,6 +136,11 @@ def test_k_best_and_the_reference_as_fallback(store: Store) -> None:
     assert set(places) == {1, 2} and len(ended) > KNOWN + UNKNOWN
     instead = [row for row in ended if row["fallback"] == "reference"]
     assert len(instead) >= UNKNOWN / 2
+    survival = store.query("SELECT ended, rows FROM survival WHERE step = 'two' AND stage = 'choose'")
+    assert {row["ended"]: row["rows"] for row in survival.to_pylist()} == {
+        "passed": len(ended) - len(instead),
+        "fallback: reference": len(instead),
+    }
     truths = {row["id"]: row for row in rows(store, "human", "status = 'accepted'")}
     for row in instead:
         assert row["token_ids"] == truths[row["parent_id"]]["token_ids"]
