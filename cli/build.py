@@ -61,22 +61,24 @@ def print_plan(recipe: "Recipe", as_json: bool) -> None:
 
 def _print_plan(plans: "list[StepPlan]") -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("step", "pipeline", "stages", "planned", "there", "to make", box=None, header_style="bold")
     for plan in plans:
         numbers = [f"{n:,}" for n in (plan.planned, plan.there, plan.missing)]
-        table.add_row(plan.name, plan.pipeline, " → ".join(plan.stages), *numbers)
+        table.add_row(escape(plan.name), plan.pipeline, " → ".join(plan.stages), *numbers)
     console = Console()
     console.print(table)
     for plan in plans:
         for note in plan.notes:
-            console.print(f"{plan.name}: {note}", style="dim")
+            console.print(f"{plan.name}: {note}", style="dim", markup=False)
 
 
 def print_report(report: "BuildReport", store: Path) -> None:
     """What a build did, as a table on stdout."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -84,12 +86,12 @@ def print_report(report: "BuildReport", store: Path) -> None:
         console.print("nothing to do: everything the recipe names is there")
     table = Table("step", "accepted", "rejected", box=None, header_style="bold")
     for step in report.steps:
-        table.add_row(step["name"], f"{step['accepted']:,}", f"{step['rejected']:,}")
+        table.add_row(escape(step["name"]), f"{step['accepted']:,}", f"{step['rejected']:,}")
     if report.steps:
         console.print(table)
     for name, did in report.engines.items():
-        console.print(f"{name}: {_did(did)}", style="dim", highlight=False)
-    console.print(f"snapshot {report.snapshot} of {store}", highlight=False)
+        console.print(f"{name}: {_did(did)}", style="dim", highlight=False, markup=False)
+    console.print(f"snapshot {report.snapshot} of {store}", highlight=False, markup=False)
 
 
 def _did(stats: dict[str, int]) -> str:

@@ -24,8 +24,8 @@ class Progress:
         console = Console(stderr=True)
         if console.is_terminal:
             self._bar = Bar(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False),
                 console=console,
             )  # fmt: skip
             self._bar.start()

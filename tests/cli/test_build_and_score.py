@@ -53,6 +53,7 @@ def test_plan_build_plan_score(recipe: Path) -> None:
     again = json.loads(run("build", recipe, "--dry-run", "--json"))
     assert [p["there"] for p in again] == [12, 6, 1]
     assert "nothing to do" in run("build", recipe)
+    assert "[/x]" in run("build", recipe, "--dry-run", "--set", "steps.import.name='[/x]'")
 
     run("score", store)  # with the model that the store's build names
     opened = Store.open(store)
