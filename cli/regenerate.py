@@ -24,7 +24,10 @@ def regenerated_training(recipe: Recipe) -> "Iterator[TrainingReport]":
     for epoch in range(1, int(recipe.train.epochs) + 1):
         note(f"epoch {epoch} of {recipe.train.epochs:g}: {', '.join(recipe.train.regenerate)}")
         build = Build(_for_build(recipe, epoch))
-        build.run()
+        if refused := build.run().too_many_rejects():
+            note(
+                f"warning: {', '.join(refused)}: more rejects than allowed; training goes on with the others"
+            )
         fresh = {build.digests()[name] for name in recipe.train.regenerate}
         yield run.train(_for_train(recipe, epoch, fresh))
 

@@ -43,6 +43,12 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _own_name(self) -> "Recipe":
+        if "model" in self.writers:
+            raise ValueError("a writer cannot be called 'model': that is the base model")
+        return self
+
+    @model_validator(mode="after")
     def _known_writers(self) -> "Recipe":
         for step in self.steps:
             for key, name in _named(step).items():

@@ -64,6 +64,7 @@ def test_a_partial_group_keeps_the_other_defaults(recipe: Path) -> None:
         ("writers={big: {engin: {}}}", "unknown key 'writers.big.engin', did you mean 'engine'"),
         ("writers={big: {engine: {kind: openai, model: m, retries: -1}}}", "'writers.big.engine.retries' is -1"),
         ("writers={big: {}}", "'writers.big': Value error, needs `model`"),
+        ("writers={model: {model: {path: a}}}", "a writer cannot be called 'model'"),
         ("steps.bos.sampling={temprature: 1}", "unknown key 'steps[0].sampling.temprature', did you mean 'temperature'"),
         ("steps.bos.count=-1", "'steps[0].count' is -1"),
         ("steps.bos.count=many", "'steps[0].count' is 'many'"),
