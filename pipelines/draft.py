@@ -79,11 +79,6 @@ class Draft:
         return replace(self, rejection=self.rejection or rejection)
 
     @property
-    def target_ids(self) -> list[int]:
-        """Ids of all targets."""
-        return [index for span in self.spans for index in self.token_ids[span.start : span.end]]
-
-    @property
     def mean_logprob(self) -> float | None:
         """Mean sampled log-prob of the targets; None where one of them has none."""
         values = [value for span in self.spans for value in self.logprobs[span.start : span.end]]
