@@ -98,6 +98,8 @@ def _describe(loc: tuple[int | str, ...], kind: str, message: str, given: Any) -
         return f"{path!r} is missing"
     if kind == "union_tag_not_found":
         return f"{path!r} needs `pipeline`"
+    if not path:  # what the recipe as a whole gets wrong names its own keys
+        return message.removeprefix("Value error, ")
     if isinstance(given, str | int | float | bool):
         return f"{path!r} is {given!r}: {message}"
     return f"{path!r}: {message}"

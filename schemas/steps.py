@@ -178,7 +178,7 @@ class Derived(Step):
     """Query with an `id` column: the ground truth whose prompts are answered."""
     limit: int | None = Field(None, ge=1)
     """Only the first of them, by the name of the step that imported them, then in their file's order."""
-    verifier: VerifierName | Literal["judge"] | None = None
+    verifier: Literal[VerifierName, "judge"] | None = None
     """What decides whether an answer is right; none: every answer is taken as it is."""
     judge: Judge = Judge()
     """With `verifier: judge`."""
