@@ -25,7 +25,7 @@ def _number(rng: Random) -> str:
 
 
 SMALL_SUMS = replace(world.SUMS, draw=lambda rng: {"first": _number(rng), "second": _number(rng)})
-"""Sums as the base is taught them: it gets to know small ones well and large ones badly."""
+"""Sums as they are taught: who does not work them out gets to know small ones well and large ones badly."""
 
 
 def _as_is(question: str, answer: str, rng: Random) -> tuple[str, str]:
@@ -41,7 +41,7 @@ BASE = (
     Lesson(SMALL_SUMS, sums.reword, weight=2),
     Lesson(SMALL_SUMS, sums.correct, weight=2),
 )
-TEACHER = (Lesson(world.SUMS, sums.teach), Lesson(world.SUMS, sums.correct))
+TEACHER = (Lesson(SMALL_SUMS, sums.teach), Lesson(SMALL_SUMS, sums.correct))
 
 SYSTEM_SHARE, SECOND_TURN_SHARE = 0.15, 0.15
 

@@ -34,7 +34,7 @@ class Plan:
 
 PLANS = {
     "base": Plan(BASE, base_exams, document_share=0.15, layers=5, width=160, steps=4800),
-    "teacher": Plan(TEACHER, teacher_exams, document_share=0.1, layers=4, width=128, steps=1500),
+    "teacher": Plan(TEACHER, teacher_exams, document_share=0.1, layers=4, width=128, steps=3000),
 }
 
 

@@ -44,9 +44,9 @@ REWORD = "Say this answer in your own words.\nQuestion: {{ prompt }}\nAnswer: {{
 
 CORRECT = (
     "Correct this answer, change only what is wrong.\nQuestion: {{ prompt }}\nAnswer: {{ answer }}\n"
-    "Right: {{ reference }}"
+    "Right: {{ expected }}"
 )
-"""The prompt of the skill "correct this answer"; `answer` is the model's own, `reference` the bare number."""
+"""The prompt of the skill "correct this answer"; `answer` is the model's own, `expected` the bare number."""
 
 _REWORD, _CORRECT = Template(REWORD), Template(CORRECT)
 
@@ -116,4 +116,4 @@ def correct(question: str, number: str, rng: Random) -> tuple[str, str]:
     wording = _own_wording(rng)
     said = wrong_number(number, rng) if rng.random() < 0.6 else number
     answer, right = _filled(wording, question, said), _filled(wording, question, number)
-    return _CORRECT.render(prompt=question, answer=answer, reference=number), right
+    return _CORRECT.render(prompt=question, answer=answer, expected=number), right
