@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from forgetless.curator.chat.format import ChatFormat
+from forgetless.curator.engines.keys import key_of
 from forgetless.curator.models import (
     load_tokenizer,
     model_fingerprint,
@@ -26,6 +27,8 @@ class Author:
         self.name = name
         self.settings = model
         self.engine = engine
+        if isinstance(engine, Endpoint):
+            key_of(engine)  # or it is missed here, not hours later
         self.folder: Path | None = resolve_model(model) if model else None
 
     @cached_property

@@ -68,7 +68,7 @@ class Build:
     """A recipe, checked as a whole and ready to plan or run.
 
     Raises:
-        RecipeError, TemplateError, ModelError: before anything expensive happens.
+        RecipeError, TemplateError, ModelError, EngineError: before anything expensive happens.
     """
 
     def __init__(self, recipe: Recipe, engine: Engine | None = None, verb: str = "build") -> None:
@@ -84,7 +84,8 @@ class Build:
             if not isinstance(step, Score)
         }
         if len(set(self.digests().values())) < len(self._pipelines):
-            raise RecipeError("two steps would make the same rows", "give one of them another `seed`")
+            hint = "give one of them another `seed`; `sources` and `limit` do not make rows different"
+            raise RecipeError("two steps would make the same rows", hint)
 
     def digests(self) -> dict[str, str]:
         """Step → the digest of the set of rows it makes."""

@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from forgetless.schemas.base import Frozen
 from forgetless.schemas.model import AnyEngine, Endpoint, Engine, Model, RecipePath, Writer
-from forgetless.schemas.steps import AnyStep, Derived, MinimumChange, SelfOutput, Teacher
+from forgetless.schemas.steps import AnyStep, Derived, MinimumChange, Paraphrase, SelfOutput, Teacher
 from forgetless.schemas.training import Training
 
 
@@ -65,11 +65,14 @@ class Recipe(Frozen):
             raise ValueError(
                 "`train.regenerate` needs an engine of this machine: a server goes on with the model it has"
             )
-        made = [step.name or step.pipeline for step in self.steps if isinstance(step, Derived)]
+        own = (SelfOutput, Paraphrase, MinimumChange)  # a teacher would only be paid again
+        made = [step.name or step.pipeline for step in self.steps if isinstance(step, own)]
         for name in self.train.regenerate if self.train else []:
             if name not in made:
                 known = ", ".join(made) or "none"
-                raise ValueError(f"`train.regenerate` names {name!r}; steps that a model answers: {known}")
+                raise ValueError(
+                    f"`train.regenerate` names {name!r}; steps that the model itself writes: {known}"
+                )
         return self
 
 

@@ -208,7 +208,7 @@ class SelfOutput(Derived):
     choose: Rule = "lowest_perplexity"
     """Which of the right answers becomes the record; perplexity is the base model's."""
     keep: int = Field(1, ge=1)
-    """Right answers kept per prompt, best first; each is a record of its own."""
+    """Different right answers kept per prompt, best first; each is a record of its own."""
     none_right: Literal["drop", "reference", "minimum_change"] = "drop"
     """What becomes of a prompt without a right answer; the row says which it was."""
     edit: Edit = Edit()

@@ -10,7 +10,6 @@ the start or from some moment on, turns no row into a reject, it ends the run.
 """
 
 import asyncio
-import os
 import queue
 import random
 import threading
@@ -19,14 +18,13 @@ from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import openai
 from pydantic import BaseModel
 
 from forgetless.curator.engines import openai_wire as wire
+from forgetless.curator.engines.keys import key_of
 from forgetless.curator.engines.protocol import EngineStats
 from forgetless.curator.engines.results import failed
 from forgetless.curator.progress import note
@@ -130,13 +128,10 @@ class OpenAIEngine:
     def _start(self) -> None:
         if self._client:
             return
-        key = os.environ.get(self.config.api_key_env)
-        if not key and not _is_loopback(self.config.base_url):
-            message = f"no key for {self.config.base_url!r}: the environment variable {self.config.api_key_env!r} is not set"
-            raise EngineError(message, "set it; a server without keys takes any value")
+        key = key_of(self.config)
         # Own tries, own clock: the client's cannot be counted, and its timeout is per read.
         self._client = openai.AsyncOpenAI(
-            api_key=key or "none", base_url=self.config.base_url, max_retries=0, timeout=None
+            api_key=key, base_url=self.config.base_url, max_retries=0, timeout=None
         )
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=_run, args=(self._loop,), daemon=True).start()
@@ -261,11 +256,3 @@ def _retry_after(headers: Any) -> float:
         except ValueError:
             return 0.0
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -15,7 +15,10 @@ NoneRight = Literal["drop", "reference", "minimum_change"]
 
 @dataclass(frozen=True)
 class ChoosingAnswers:
-    """The first `keep` right answers by `rule`; a right answer is one that nothing has refused."""
+    """The first `keep` different right answers by `rule`; a right answer is one that nothing has refused.
+
+    A prompt whose every request failed in the engine is rejected, whatever `none_right` says: nothing was answered.
+    """
 
     truths: GroundTruths
     rule: Rule = "first_correct"
@@ -28,7 +31,7 @@ class ChoosingAnswers:
         right = [draft for draft in drafts if not draft.rejection]
         if not right:
             return [self._none(drafts)]
-        kept = self._ordered(right)[: self.keep]
+        kept = _distinct(self._ordered(right))[: self.keep]
         if self.keep > 1:
             kept = [
                 replace(draft, metadata=draft.metadata | {"place": i + 1}) for i, draft in enumerate(kept)
@@ -45,7 +48,8 @@ class ChoosingAnswers:
 
     def _none(self, drafts: list[Draft]) -> Draft:
         wrong = [draft for draft in drafts if any(not verdict.passed for verdict in draft.verdicts)]
-        if self.none_right == "reference":
+        answered = any(draft.rejection and draft.rejection.step != "engine" for draft in drafts)
+        if self.none_right == "reference" and answered:
             first = replace(drafts[0], rejection=None, fallback="reference", ended=True)
             return self.truths[first].answered(first)
         if self.none_right == "minimum_change" and wrong:
@@ -57,6 +61,14 @@ class ChoosingAnswers:
         listed = ", ".join(f"{step} {count}" for step, count in steps)
         reason = f"none of {len(drafts)} answers is right ({listed}); the first: {rejections[0].reason}"
         return replace(drafts[0], rejection=Rejection(step=steps[0][0], reason=reason, score=0, threshold=1))
+
+
+def _distinct(drafts: list[Draft]) -> list[Draft]:
+    """Without those that say the same as an earlier one: a second copy would be trained on twice."""
+    first: dict[str, Draft] = {}
+    for draft in drafts:
+        first.setdefault(draft.messages[-1].content, draft)
+    return list(first.values())
 
 
 def _surprise(draft: Draft) -> float:

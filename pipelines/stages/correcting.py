@@ -89,7 +89,9 @@ class AcceptingEdits:
             return [draft]
         new, own = logprobs.get(draft.previous_id or ""), draft.metadata["edit"]["own_logprob"]
         if new is None or own is None:
-            reason = "the base model could not score it: it is longer than the model's context"
+            reason = "its own answer came without log-probs"
+            if own is not None:
+                reason = "the base model could not score it: it is longer than the model's context"
             return [draft.refused(Rejection(step="logprob_drop", reason=reason))]
         drop = own - new
         verdict = Verdict(
