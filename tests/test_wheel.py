@@ -60,11 +60,13 @@ def test_every_folder_is_a_listed_package() -> None:
     assert sorted(SETTINGS["packages"]) == sorted(packages_on_disk())
 
 
-def test_the_wheel_holds_the_demo_model(wheel: Path) -> None:
+@pytest.mark.parametrize("name", ["model", "teacher"])
+def test_the_wheel_holds_the_demo_models(wheel: Path, name: str) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
-    model = {file.name for file in (ROOT / "pipelines" / "demo" / "model").iterdir()}
+    model = {file.name for file in (ROOT / "pipelines" / "demo" / name).iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= model
-    assert {f"forgetless/pipelines/demo/model/{name}" for name in model} <= inside
+    assert {f"forgetless/pipelines/demo/{name}/{file}" for file in model} <= inside
+    assert "forgetless/pipelines/demo/targets.yaml" in inside
 
 
 def test_everything_imports_beside_a_users_own_files(wheel: Path, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def test_the_readmes_sql_works_as_written(recipe: Path) -> None:
     assert set(opened.query(shown)["kind"].to_pylist()) == {"bos_replay", "magpie", "ground_truth"}
 
 
-def test_the_readmes_recipe_is_one() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    recipe = parse_recipe(yaml.safe_load(block), base=Path("/"))
+def test_the_readmes_recipes_are_some() -> None:
+    whole, more = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, re.S))
+    recipe = parse_recipe(whole, base=Path("/"))
     assert len(recipe.steps) == 4 and recipe.train
+    targets = parse_recipe(whole | more, base=Path("/"))  # writers and steps, to be put into the first
+    assert len(targets.steps) == 6 and set(targets.writers) == {"teacher", "hosted"}

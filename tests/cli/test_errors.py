@@ -18,6 +18,7 @@ from given import COMMAND
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 from forgetless.schemas.errors import BAD_USAGE, DISK, DONE, ENGINE, FAILED, TOO_MANY_REJECTS
+from forgetless.schemas.tables import FORMAT
 
 DEMO = Path(__file__).parents[2] / "pipelines" / "demo" / "model"
 TEXTS = [{"pipeline": "bos_replay", "count": 2, "sampling": {"max_tokens": 4}}]
@@ -173,11 +174,13 @@ def test_too_many_broken_lines(place: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["build", "sql"])
-def test_a_store_made_by_a_newer_program(place: Path, verb: str) -> None:
+def test_a_store_made_by_another_program(place: Path, verb: str) -> None:
     written(place / "store" / "forgetless.json", json.dumps({"format": 99}))
     arguments = [recipe(place)] if verb == "build" else [place / "store", "FROM records"]
     check_error(command(verb, *arguments), FAILED, "has format 99", "upgrade")
-    written(place / "store" / "forgetless.json", json.dumps({"format": 1}))
+    written(place / "store" / "forgetless.json", json.dumps({"format": FORMAT - 1}))
+    check_error(command(verb, *arguments), FAILED, f"has format {FORMAT - 1}", "build it again")
+    written(place / "store" / "forgetless.json", json.dumps({"format": FORMAT}))
     assert verify(Store.open(place / "store"))[0] == [] and len(ids(place / "store")) == 4
 
 
