@@ -138,7 +138,8 @@ def _print_edit(view: "RecordView", console: "Console") -> None:
         return
     console.rule("edit of the own answer", align="left", style="dim")
     console.print(draw_diff(edit["diff"]), soft_wrap=not console.is_terminal)
-    changed = f"{edit['distance']} tokens changed" if edit["distance"] else "the editor changed nothing"
+    count = edit["distance"]
+    changed = f"{count} token{'s' * (count > 1)} changed" if count else "the editor changed nothing"
     own, new = edit["own_logprob"], _edited_logprob(view, edit["own_logprob"])
     known = [f"{name} {value:.3f}" for name, value in (("own", own), ("edited", new)) if value is not None]
     logprobs = f"; mean log-prob of a token under the base model: {', '.join(known)}" if known else ""

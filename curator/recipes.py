@@ -90,6 +90,7 @@ def _position(items: list[Any], name: str, key: str) -> int:
 
 def _describe(loc: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
     path, known = _walk(loc)
+    message = message.removeprefix("Value error, ")
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.4)
         advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
@@ -99,7 +100,7 @@ def _describe(loc: tuple[int | str, ...], kind: str, message: str, given: Any) -
     if kind == "union_tag_not_found":
         return f"{path!r} needs `pipeline`"
     if not path:  # what the recipe as a whole gets wrong names its own keys
-        return message.removeprefix("Value error, ")
+        return message
     if isinstance(given, str | int | float | bool):
         return f"{path!r} is {given!r}: {message}"
     return f"{path!r}: {message}"

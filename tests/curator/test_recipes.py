@@ -63,7 +63,7 @@ def test_a_partial_group_keeps_the_other_defaults(recipe: Path) -> None:
         ("writers={local: {model: {path: a}, engine: {dtyp: auto}}}", "unknown key 'writers.local.engine.dtyp', did you mean 'dtype'"),
         ("writers={big: {engin: {}}}", "unknown key 'writers.big.engin', did you mean 'engine'"),
         ("writers={big: {engine: {kind: openai, model: m, retries: -1}}}", "'writers.big.engine.retries' is -1"),
-        ("writers={big: {}}", "'writers.big': Value error, needs `model`"),
+        ("writers={big: {}}", "'writers.big': needs `model`"),
         ("writers={model: {model: {path: a}}}", "recipe: a writer cannot be called 'model'"),
         ("steps=[{pipeline: self_output, verifier: exat}]", "'steps[0].verifier' is 'exat'"),
         ("steps.bos.sampling={temprature: 1}", "unknown key 'steps[0].sampling.temprature', did you mean 'temperature'"),
