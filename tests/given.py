@@ -40,7 +40,16 @@ def versions_recipe(folder: Path, model: Path, known: int, unknown: int) -> Reci
         {"pipeline": "import", "name": "human", "path": str(path), "reference": "reference"},
         {"pipeline": "paraphrase", "prompt": "{{ prompt }}", **answer},
         {**own, "name": "best"},
-        {**own, "name": "two", "keep": 2, "choose": "random_correct", "none_right": "reference"},
+        # Wherever the letter stands: so that there are several right answers, which differ.
+        {
+            **own,
+            "name": "two",
+            "keep": 2,
+            "samples": 6,
+            "choose": "random_correct",
+            "none_right": "reference",
+            "verifier": "regex",
+        },
         {"pipeline": "minimum_change", "edit": echo, **answer},
         {
             "pipeline": "teacher",

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from forgetless.curator.store import Store
+from forgetless.schemas.tables import FORMAT
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_status_counts_everything(cli: Cli, folder: Path) -> None:
     status = json.loads(cli("status", folder, "--json").stdout)
-    assert status["format"] == 1
+    assert status["format"] == FORMAT
     kinds = {row.pop("kind"): row for row in status["kinds"]}
     assert kinds["magpie"] == {"accepted": 2, "rejected": 1, "intermediate": 0}
     steps = {row["step"]: row for row in status["steps"]}

@@ -211,7 +211,7 @@ def test_samples_are_all_there_with_what_was_said_of_them(store: Store) -> None:
     ).to_pylist()
     chosen = {row["previous_id"] for row in accepted}
     assert drawn.keys() == {row["id"] for row in stored}
-    assert len(drawn) == (KNOWN + UNKNOWN) * (3 + 3)
+    assert len(drawn) == (KNOWN + UNKNOWN) * (3 + 6)
     for row in stored:
         sample = drawn[row["id"]]
         span = row["target_spans"][0]

@@ -165,7 +165,7 @@ BROKEN = {
         [row("a", target_spans=[Span(start=2, end=5)])], [], [],
         "1 rows have target spans outside their tokens: a",
     ),
-    "no reason": ([row("a", status="rejected")], [], [], "1 rejected rows give no reason: a"),
+    "no reason": ([row("a", status="rejected")], [], [], "1 rejected rows give no reason, or records one: a"),
     "uneven scores": ([row("a")], [], [score("a", 3)], "1 scores have lists of unequal length: a"),
     "scores of nothing": ([row("a")], [], [score("b")], "1 scores belong to no row: b"),
     "scored twice": (
