@@ -106,7 +106,7 @@ class AskRun:
             return draft.refused(Rejection(step="engine", reason=result.error))
         answer = self.rows.material.answer(result, ask, draft, self.stage.author)
         if self._gate and (rejection := self._gate.judge(answer)):
-            return answer.behind(draft).refused(rejection)  # what was written, and nothing behind it
+            return self.stage.written(draft, answer).refused(rejection)
         return self.stage.extend(draft, answer)
 
 

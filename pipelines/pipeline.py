@@ -59,8 +59,12 @@ class Asking(Protocol):
         """What to have continued."""
         ...
 
+    def written(self, draft: Draft, answer: Answer) -> Draft:
+        """The draft with the reply in it and nothing behind: what one leaves that a filter refuses."""
+        ...
+
     def extend(self, draft: Draft, answer: Answer) -> Draft:
-        """The draft with the answer in it."""
+        """The draft with the reply in it, and what is said of it, as the next stage takes it."""
         ...
 
 
@@ -82,6 +86,9 @@ class OneReply:
     @property
     def workers(self) -> int:
         return 1
+
+    def written(self, draft: Draft, answer: Answer) -> Draft:
+        return answer.behind(draft)
 
 
 @runtime_checkable

@@ -43,9 +43,11 @@ class Answering(OneReply):
             return self.author.continued(draft.token_ids, self.sampling)
         return self.author.ask(truth.messages, self.sampling)
 
+    def written(self, draft: Draft, answer: Answer) -> Draft:
+        return answer.behind(draft).target(len(draft.token_ids)).said("assistant", answer.text)
+
     def extend(self, draft: Draft, answer: Answer) -> Draft:
-        start = len(draft.token_ids)
-        draft = answer.behind(draft).target(start).said("assistant", answer.text)
+        draft = self.written(draft, answer)
         if self.forbidden:
             draft = draft.judged(_voice(answer.text, self.forbidden))
         return self.verification.judge(draft, answer.text, self.truths[draft].reference)

@@ -45,12 +45,15 @@ class Correcting(OneReply):
         )
         return self.author.ask([Message(role="user", content=text)], self.edit.sampling)
 
-    def extend(self, draft: Draft, answer: Answer) -> Draft:
-        own, truth = draft.messages[-1].content, self.truths[draft]
-        fresh = truth.asked(replace(draft, verdicts=[], fallback=self.fallback))
+    def written(self, draft: Draft, answer: Answer) -> Draft:
+        """The edit instead of the own answer."""
+        fresh = self.truths[draft].asked(replace(draft, verdicts=[], fallback=self.fallback))
         fresh = replace(fresh, drawn=draft.drawn, model=draft.model)
-        new = answer.behind(fresh).target(len(fresh.token_ids)).said("assistant", answer.text)
-        new = self.verification.judge(new, answer.text, truth.reference)
+        return answer.behind(fresh).target(len(fresh.token_ids)).said("assistant", answer.text)
+
+    def extend(self, draft: Draft, answer: Answer) -> Draft:
+        reference, own = self.truths[draft].reference, draft.messages[-1].content
+        new = self.verification.judge(self.written(draft, answer), answer.text, reference)
         return self._measured(new, own, answer.text, draft.mean_logprob)
 
     def _measured(self, new: Draft, own: str, text: str, own_logprob: float | None) -> Draft:

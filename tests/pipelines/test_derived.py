@@ -10,6 +10,7 @@ import pytest
 from given import recipe_of, task_file
 
 from forgetless.curator.engines import ChildEngine, Engine, EngineStats
+from forgetless.curator.models import load_tokenizer
 from forgetless.curator.store import Store
 from forgetless.curator.store.verify import verify
 from forgetless.pipelines.build import Build
@@ -179,6 +180,30 @@ def test_an_edit_is_held_against_its_limits(store: Store) -> None:
     untouched = [row for row in rows(store, "minimum_change") if row["status"] == "accepted"]
     assert len(untouched) >= KNOWN / 2
     assert all("edit" not in json.loads(row["metadata"]) for row in untouched)
+
+
+def test_a_refused_reply_is_kept_as_what_it_was(tmp_path: Path, demo_model: Path) -> None:
+    """Whatever filter refuses it: behind the prompt, a target, and an edit instead of the answer it was made of."""
+    own = {"verifier": "exact", "filters": {"max_tokens": 3}}
+    made = steps(
+        task(tmp_path),
+        {"pipeline": "self_output", "samples": 2, "sampling": DRAWN, **own},
+        {"pipeline": "minimum_change", "sampling": {"max_tokens": 40}, "edit": {"prompt": "How do I make tea?"}, **own},
+    )  # fmt: skip
+    Build(recipe_of(tmp_path / "store", demo_model, made, engine=ENGINE)).run()
+    there = Store.open(tmp_path / "store")
+    truths = {row["id"]: row for row in rows(there, "human", "status = 'accepted'")}
+    refused = there.query("SELECT * FROM outcomes WHERE rejection.step = 'length'").to_pylist()
+    tokenizer = load_tokenizer(demo_model)
+    assert {row["stage"] for row in refused} >= {"correct", "choose"} and verify(there)[0] == []
+    for row in refused:
+        prompt = truths[row["parent_id"]]
+        start = prompt["target_spans"][0]["start"]
+        assert row["token_ids"][:start] == prompt["token_ids"][:start]
+        assert row["target_spans"] == [{"start": start, "end": len(row["token_ids"])}]
+        said = tokenizer.decode(row["token_ids"][start:], skip_special_tokens=True)
+        assert [message["role"] for message in row["messages"]] == ["user", "assistant"]
+        assert row["messages"][-1]["content"] == said
 
 
 def test_what_talks_about_its_task_is_no_paraphrase(store: Store) -> None:
