@@ -89,7 +89,7 @@ class ScoreRun:
 
         with Progress(self.name or self.step.name, self.missing()) as progress:
             try:
-                for record_id, stats in scorer.score(taken(), self.step.batch_tokens):
+                for record_id, stats in scorer.score(taken(), self.step.batch_tokens or 8192):
                     chunk.append((records.pop(record_id), stats))
                     tokens += len(stats.logprob)
                     progress.advance(1)

@@ -271,8 +271,14 @@ class Score(Frozen):
     """Type of the weights; log-sum-exp is always fp32."""
     top_k: int = Field(0, ge=0, le=1024)
     """Also keep the k most probable tokens and the mass of all others."""
-    batch_tokens: int = Field(8192, ge=64)
-    """Tokens in one forward pass."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What runs the model. vLLM is for models that need tensor parallelism; it gives no entropy."""
+    long: Literal["reject", "windows"] = "reject"
+    """What becomes of records longer than the model's context."""
+    batch_tokens: int | None = Field(None, ge=64)
+    """Tokens in one forward pass; what suits the device if not given."""
+    devices: int | None = Field(None, ge=1)
+    """GPUs, each with a process of its own, all of them if not given; on a CPU processes, one if not given."""
 
 
 AnyStep = Annotated[

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from forgetless.schemas.outcome import OUTCOMES
 
-FORMAT = 2
+FORMAT = 3
 """Version of the store's layout; a store of another one is refused."""
 
 HARD_PERPLEXITY = 2.5
@@ -14,16 +14,20 @@ TOKEN_STATS = pa.schema(
     [
         ("id", pa.string()), ("scorer", pa.string()), ("model", pa.string()), ("tokenizer", pa.string()),
         ("dtype", pa.string()), ("engine", pa.string()), ("run_id", pa.string()),
+        ("rejection", pa.string()), ("windows", pa.int32()), ("lacks", pa.list_(pa.string())),
         ("logprob", pa.list_(pa.float32())), ("entropy", pa.list_(pa.float32())), ("rank", pa.list_(pa.int32())),
         ("topk_ids", pa.list_(pa.list_(pa.int32()))), ("topk_logprobs", pa.list_(pa.list_(pa.float32()))),
         ("tail_mass", pa.list_(pa.float32())),
         ("target_tokens", pa.int32()), ("sum_logprob", pa.float64()), ("min_logprob", pa.float64()),
-        ("perplexity", pa.float64()), ("hard_tokens", pa.int32()),
+        ("sum_entropy", pa.float64()), ("perplexity", pa.float64()), ("hard_tokens", pa.int32()),
         ("created", pa.timestamp("us", tz="UTC")),
     ]
 )  # fmt: skip
 """One row per record and scorer. Lists are aligned with the record's token_ids; position 0 is null.
-Scalars are over target tokens: natural log-probs, perplexity = exp(-mean), hard = perplexity > 2.5."""
+Scalars are over target tokens: natural log-probs, nats of entropy, perplexity = exp(-mean), hard = perplexity > 2.5.
+rejection: why this scorer cannot score the record, by name; all figures are null then, and null means scored.
+windows: 1 where every token saw all before it; n where a long record was scored in n overlapping windows.
+lacks: figures that this scorer does not give, such as entropy. engine: transformers, vllm, imported."""
 
 RUNS = pa.schema(
     [
