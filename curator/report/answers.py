@@ -16,6 +16,14 @@ KINDS = {
     "self_output": "self-output",
 }
 """Kinds that are compared, in the order of the lecture's bars, and what people call them."""
+ALL_KINDS = KINDS | {
+    "magpie": "Magpie",
+    "bos_replay": "BOS replay",
+    "replay": "replay",
+    "speech": "speech",
+    "imported": "imported",
+}
+"""Every kind of record there is, those that answer no task's prompts last."""
 
 _COMPARED = f"kind IN ({', '.join(repr(kind) for kind in KINDS)})"
 # All ground truth is one set, however often it was imported: other sets answer all of it.
@@ -24,7 +32,7 @@ _SET = "CASE WHEN kind = 'ground_truth' THEN kind ELSE digest END"
 _LAST_TURN = 'r.target_spans[-1].start + 1 : r.target_spans[-1]."end"'
 
 _ANSWERS = f"""
-    SELECT {_SET} AS set, kind, coalesce(r.parent_id, r.id) AS prompt, r.token_ids[{_LAST_TURN}] AS ids,
+    SELECT r.id, {_SET} AS set, kind, coalesce(r.parent_id, r.id) AS prompt, r.token_ids[{_LAST_TURN}] AS ids,
            coalesce(len(r.messages[-1].content), len(r.text)) AS characters,
            -list_avg(s.logprob[{_LAST_TURN}]) AS nll,
            len(list_filter(s.logprob[{_LAST_TURN}], lambda l: l < -ln({HARD_PERPLEXITY}))) AS hard
@@ -42,7 +50,8 @@ _SETS = f"""
     GROUP BY set, kind ORDER BY list_position({list(KINDS)}, kind), min(created)"""
 
 _SCORERS = f"""
-    SELECT s.scorer FROM token_stats s JOIN records r USING (id) WHERE r.task = $task AND {_COMPARED}
+    SELECT s.scorer FROM token_stats s JOIN records r USING (id)
+    WHERE r.task = $task AND {_COMPARED} AND s.rejection IS NULL
     GROUP BY s.scorer ORDER BY count(*) DESC, max(s.created) DESC"""
 
 
@@ -50,6 +59,7 @@ _SCORERS = f"""
 class Answer:
     """An own accepted answer."""
 
+    id: str
     prompt: str
     """Id of the ground truth."""
     tokens: int
@@ -99,7 +109,9 @@ def _answer(row: dict[str, Any], truth: Sequence[int] | None) -> Answer:
     if truth is not None:
         distance = Levenshtein.distance(ids, truth)
         share = distance / max(len(ids), len(truth), 1)
-    return Answer(row["prompt"], len(ids), row["characters"], row["nll"], row["hard"] or 0, distance, share)
+    return Answer(
+        row["id"], row["prompt"], len(ids), row["characters"], row["nll"], row["hard"] or 0, distance, share
+    )
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, **values: str) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import duckdb
 from pydantic import computed_field
 
 from forgetless.curator.report.answers import KINDS, Answer, answers, scorers, sets, tasks
@@ -110,20 +111,25 @@ def compare(
     """
     with store.connect(snapshot) as connection:
         task = _task(tasks(connection), task, store)
-        known = scorers(connection, task)
-        chosen = _scorer(known, scorer, task)
-        found = sets(connection, task)
-        rows = answers(connection, task, chosen)
+        return compare_answers(connection, task, _scorer(scorers(connection, task), scorer, task))[0]
+
+
+def compare_answers(
+    connection: duckdb.DuckDBPyConnection, task: str, scorer: str | None
+) -> tuple[Comparison, dict[str, list[Answer]]]:
+    """The comparison by the scorer of exactly this name, and the own answers of every line, by its label."""
+    known, found, rows = scorers(connection, task), sets(connection, task), answers(connection, task, scorer)
     own = {label: rows.get(row["set"], []) for label, row in zip(_labels(found), found, strict=True)}
     prompts = _equal_prompts(own.values())
     lines = [
         _line(row, label, rows_, prompts) for row, (label, rows_) in zip(found, own.items(), strict=True)
     ]
-    return Comparison(
-        task=task, scorer=chosen, other_scorers=[name for name in known if name != chosen],
+    comparison = Comparison(
+        task=task, scorer=scorer, other_scorers=[name for name in known if name != scorer],
         prompts=len(prompts), lines=lines,
         differences=_differences({line.label: own[line.label] for line in lines if line.equal}, prompts),
     )  # fmt: skip
+    return comparison, own
 
 
 def _task(known: Sequence[str], wanted: str | None, store: Store) -> str:

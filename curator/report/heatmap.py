@@ -46,6 +46,12 @@ class Mark:
     """None where the token has no log-prob."""
     level: Level | None
     """None for prompt tokens, and where there is no log-prob."""
+    logprob: float | None = None
+    """Natural."""
+    entropy: float | None = None
+    """In nats; None where the scorer gives none. So for the rank."""
+    rank: int | None = None
+    """1 is the most probable token."""
 
     @property
     def is_hard(self) -> bool:
@@ -69,16 +75,27 @@ def mark(
     pieces: Sequence[str],
     is_target: Sequence[bool],
     logprobs: Sequence[float | None],
+    entropies: Sequence[float | None] | None = None,
+    ranks: Sequence[int | None] | None = None,
 ) -> list[Mark]:
     """One mark per token, from lists of equal length; log-probs are natural."""
-    rows = zip(token_ids, pieces, is_target, logprobs, strict=True)
+    unknown = [None] * len(token_ids)
+    rows = zip(token_ids, pieces, is_target, logprobs, entropies or unknown, ranks or unknown, strict=True)
     return [_mark(position, *row) for position, row in enumerate(rows)]
 
 
-def _mark(position: int, token_id: int, piece: str, is_target: bool, logprob: float | None) -> Mark:
+def _mark(
+    position: int,
+    token_id: int,
+    piece: str,
+    is_target: bool,
+    logprob: float | None,
+    entropy: float | None,
+    rank: int | None,
+) -> Mark:
     perplexity = None if logprob is None else perplexity_of(logprob)
     level = level_of(perplexity) if is_target and perplexity is not None else None
-    return Mark(position, token_id, piece, is_target, perplexity, level)
+    return Mark(position, token_id, piece, is_target, perplexity, level, logprob, entropy, rank)
 
 
 def perplexity_of(logprob: float) -> float:

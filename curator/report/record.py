@@ -1,5 +1,6 @@
 """One row of a store with everything known about its tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +37,31 @@ def read_record(store: Store, prefix: str, scorer: str | None = None) -> RecordV
     with store.connect() as connection:
         row = _rows(connection, "SELECT * FROM outcomes WHERE id = ?", _full_id(connection, prefix))[0]
         scores = _scores(connection, row["id"], scorer)
-        pieces = _pieces(connection, row["tokenizer"], row["token_ids"])
-    if scores:
+        texts = pieces(connection, row["tokenizer"], row["token_ids"])
+    return view(row, scores, texts)
+
+
+def read_records(
+    connection: duckdb.DuckDBPyConnection, ids: Sequence[str], scorer: str
+) -> dict[str, RecordView]:
+    """The rows of these ids, by id, with their scores by the scorer of exactly this name."""
+    rows = _rows(connection, "SELECT * FROM outcomes WHERE id IN (SELECT unnest(?::VARCHAR[]))", ids)
+    sql = "SELECT * FROM token_stats WHERE scorer = ? AND id IN (SELECT unnest(?::VARCHAR[]))"
+    scores = {found["id"]: found for found in _rows(connection, sql, scorer, ids)}
+    texts: dict[str, dict[int, str]] = {}
+    for name in {row["tokenizer"] for row in rows}:
+        used = {token_id for row in rows if row["tokenizer"] == name for token_id in row["token_ids"]}
+        texts[name] = dict(zip(used, pieces(connection, name, list(used)), strict=True))
+    return {
+        row["id"]: view(row, scores.get(row["id"]), [texts[row["tokenizer"]][t] for t in row["token_ids"]])
+        for row in rows
+    }
+
+
+def view(row: dict[str, Any], scores: dict[str, Any] | None, texts: Sequence[str]) -> RecordView:
+    """A row of `outcomes`, a row of `token_stats` and the text pieces of its tokens, put together."""
+    logprobs: list[float | None]
+    if scores and scores["logprob"]:
         logprobs, source = scores["logprob"], "scorer"
     elif row["sampled_logprobs"]:
         logprobs, source = row["sampled_logprobs"], "sampled"
@@ -47,7 +71,16 @@ def read_record(store: Store, prefix: str, scorer: str | None = None) -> RecordV
         any(span["start"] <= position < span["end"] for span in row["target_spans"])
         for position in range(len(row["token_ids"]))
     ]
-    return RecordView(row, scores, logprobs, source, mark(row["token_ids"], pieces, is_target, logprobs))
+    figures = scores if source == "scorer" and scores else {}
+    marks = mark(row["token_ids"], texts, is_target, logprobs, figures.get("entropy"), figures.get("rank"))
+    return RecordView(row, scores, logprobs, source, marks)
+
+
+def pieces(connection: duckdb.DuckDBPyConnection, tokenizer: str, token_ids: Sequence[int]) -> list[str]:
+    """Piece of each id; the id in angle brackets where the vocabulary is not in the store."""
+    sql = "SELECT token_id, piece FROM vocab WHERE tokenizer = ? AND token_id IN (SELECT unnest(?::INT[]))"
+    known = {row["token_id"]: row["piece"] for row in _rows(connection, sql, tokenizer, token_ids)}
+    return [known.get(token_id) or f"<{token_id}>" for token_id in token_ids]
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list[dict[str, Any]]:
@@ -77,10 +110,3 @@ def _scores(connection: duckdb.DuckDBPyConnection, row_id: str, scorer: str | No
         return chosen[0] if chosen else None
     known = ", ".join(row["scorer"] for row in found) or "none"
     raise UsageError(f"row {row_id!r} has no scores by {scorer!r}", f"its scorers: {known}")
-
-
-def _pieces(connection: duckdb.DuckDBPyConnection, tokenizer: str, token_ids: list[int]) -> list[str]:
-    """Piece of each id; the id in angle brackets where the vocabulary is not in the store."""
-    sql = "SELECT token_id, piece FROM vocab WHERE tokenizer = ? AND token_id IN (SELECT unnest(?::INT[]))"
-    known = {row["token_id"]: row["piece"] for row in _rows(connection, sql, tokenizer, token_ids)}
-    return [known.get(token_id) or f"<{token_id}>" for token_id in token_ids]

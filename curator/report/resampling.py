@@ -32,6 +32,12 @@ def interval(values: Sequence[float]) -> Interval:
     return _interval(array.mean(), _resampled(array[:, None])[:, 0])
 
 
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float]) -> Interval:
+    """Sum of parts over sum of wholes, one pair per prompt, its interval by the percentile bootstrap over prompts."""
+    means_RC = _resampled(np.asarray([parts, wholes], np.float64).T)
+    return _interval(sum(parts) / sum(wholes), means_RC[:, 0] / means_RC[:, 1])
+
+
 def paired_differences(columns: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], Interval]:
     """The mean of first minus second for every two columns; row i of each is prompt i.
 
