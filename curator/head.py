@@ -23,7 +23,11 @@ class Head(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """fp32 [N, V]"""
-        logits_NV = self.linear(hidden_ND).float()
+        return self.finish(self.linear(hidden_ND))
+
+    def finish(self, logits_NV: Tensor) -> Tensor:
+        """What the linear layer gives, as fp32 logits; fp32 ones may be changed in place."""
+        logits_NV = logits_NV.float()
         if self.scale != 1:
             logits_NV = logits_NV * self.scale
         if self.softcap:

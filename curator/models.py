@@ -151,8 +151,10 @@ def load_tokenizer(folder: Path, chat_template: Path | None = None, trust_remote
     return tokenizer
 
 
-def load_model(folder: Path, dtype: str = "auto", trust_remote_code: bool = False) -> Any:
-    """The causal language model in `folder`, in eval mode, on the GPU if there is one."""
+def load_model(
+    folder: Path, dtype: str = "auto", trust_remote_code: bool = False, device: str | None = None
+) -> Any:
+    """The causal language model in `folder`, in eval mode, on `device`, the GPU if there is one."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -165,7 +167,7 @@ def load_model(folder: Path, dtype: str = "auto", trust_remote_code: bool = Fals
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"model {str(folder)!r} cannot be loaded: {_first_line(error)}") from None
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
 
 def stop_ids(folder: Path, tokenizer: Any) -> list[int]:

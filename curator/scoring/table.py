@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from forgetless.curator.scoring.scorer import TokenStats
+from forgetless.curator.scoring.stats import TokenStats
 from forgetless.schemas.tables import HARD_PERPLEXITY, TOKEN_STATS
 
 LISTS = {"logprob": np.float32, "entropy": np.float32, "rank": np.int32, "tail_mass": np.float32}
