@@ -15,8 +15,8 @@ import click
 from forgetless.schemas.errors import BAD_USAGE, DISK, FAILED, ForgetlessError, UsageError
 
 SECTIONS = {
-    "Make data": ["build", "score"],
-    "Look at it": ["sql", "show", "compare", "status", "verify"],
+    "Make data": ["build", "score", "import-stats"],
+    "Look at it": ["report", "sql", "show", "compare", "status", "verify"],
     "Use it": ["train", "export"],
     "Get started": ["demo", "doctor", "template", "check", "bench"],
 }
@@ -36,7 +36,8 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"forgetless.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"forgetless.cli.{name}"), name)
         return command
 
     def resolve_command(

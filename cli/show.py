@@ -168,7 +168,8 @@ def _print_summary(view: "RecordView", console: "Console") -> None:
         "none": "not scored, and not sampled: no token has a log-prob (`forgetless score` gives them)",
     }
     if view.scores:
-        said = f"scored by {view.scores['scorer'][:12]} ({view.scores['dtype']}, {view.scores['engine']})"
+        how = ", ".join(view.scores[key] for key in ("dtype", "engine") if view.scores[key])
+        said = f"scored by {view.scores['scorer'][:12]} ({how})"
     else:
         said = sources[view.source]
     figures = summarise(view.marks)

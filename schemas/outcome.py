@@ -15,6 +15,9 @@ Kind = Literal[
 ]  # fmt: skip
 Status = Literal["accepted", "rejected", "intermediate"]
 
+UNKNOWN_TOKENIZER = "unknown"
+"""Stands for the fingerprint where nobody said which vocabulary imported ids belong to."""
+
 
 class Span(Frozen):
     """A stretch of target tokens, `start` included, `end` not."""
@@ -90,7 +93,7 @@ class Outcome(Frozen):
     ids_from: Literal["engine", "tokenizer"]
     """Whether the ids were sampled, or come from tokenising a text."""
     tokenizer: str
-    """Fingerprint of the vocabulary the ids belong to."""
+    """Fingerprint of the vocabulary the ids belong to; of imported ids it may be unknown."""
     model: str | None = None
     """Fingerprint of the model that wrote it."""
     metadata: str = "{}"

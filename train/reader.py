@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
+from forgetless.schemas.outcome import UNKNOWN_TOKENIZER
 from forgetless.schemas.training import HeldOut, Replay, Training
 from forgetless.train.example import Example
 from forgetless.train.token_mask import mask_examples, tokens_in_play
@@ -27,6 +28,8 @@ class Base:
     """Ids that end a turn or a text."""
     limit: int
     """Positions that the model has; no record can be longer."""
+    vocabulary: int
+    """Ids that the model has, from 0."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,11 @@ def read_training(store: Store, training: Training, snapshot: int | None, base: 
         usable, _ = _cut(pool, longest)
         replay = choose_replay(usable, targets, training.replay, training.seed)
         warnings += _shortage(replay, targets, training.replay)
-    _check_vocabulary(store, [*targets, *replay, *held_out], snapshot, base)
+    warnings += _check_vocabulary(store, [*targets, *replay, *held_out], snapshot, base)
     if training.token_mask is None:
         return TrainingData(snapshot, targets, replay, held_out, warnings=warnings)
-    logprobs = _base_logprobs(store, training.targets, targets, snapshot, base)
+    scores = _Scores(store, training.targets, snapshot, base, training.token_mask.scorer)
+    logprobs = scores.logprobs(targets)
     masked = mask_examples(targets, logprobs, training.token_mask, base.end_ids)
     in_play = sum(int(tokens_in_play(example, base.end_ids).sum()) for example in targets)
     dropped = sum(int((example.is_target & (example.weights == 0)).sum()) for example in masked)
@@ -150,34 +154,86 @@ def _cut(examples: Sequence[Example], longest: int) -> tuple[list[Example], list
     return kept, warnings
 
 
-def _check_vocabulary(store: Store, examples: Sequence[Example], snapshot: int | None, base: Base) -> None:
-    foreign = store.query(f"SELECT id FROM records WHERE tokenizer <> '{base.tokenizer}'", snapshot)
-    wrong = set(foreign["id"].to_pylist()) & {example.id for example in examples}
+def _check_vocabulary(
+    store: Store, examples: Sequence[Example], snapshot: int | None, base: Base
+) -> list[str]:
+    """Refuse ids of another vocabulary; say which records are only believed to be of this one."""
+    foreign = store.query(
+        f"SELECT id, tokenizer FROM records WHERE tokenizer <> '{base.tokenizer}'", snapshot
+    )
+    tokenizer_of = dict(zip(*(foreign[name].to_pylist() for name in ("id", "tokenizer")), strict=True))
+    unknown = [e for e in examples if tokenizer_of.get(e.id) == UNKNOWN_TOKENIZER]
+    wrong = {e.id for e in examples if e.id in tokenizer_of} - {e.id for e in unknown}
     if wrong:
         raise UsageError(
             f"{len(wrong)} records were made with another vocabulary than the model's, {min(wrong)!r} first",
             "leave them out in the recipe's SQL, or train the model that made them",
         )
-
-
-def _base_logprobs(
-    store: Store, sql: str, examples: Sequence[Example], snapshot: int | None, base: Base
-) -> list[np.ndarray]:
-    """float64 [T] for each example from the base model's scores; NaN where there is none."""
-    stats = store.query(
-        f"SELECT id, scorer, dtype, logprob FROM token_stats SEMI JOIN ({_bare(sql)}) USING (id)"
-        f" WHERE model = '{base.model}' ORDER BY dtype = 'float32' DESC, scorer",
-        snapshot,
-    )
-    best = _widest_scorer(stats, {example.id for example in examples})
-    missing = [example.id for example in examples if example.id not in best]
-    if missing:
+    outside = [e.id for e in unknown if e.token_ids.max() >= base.vocabulary]
+    if outside:
         raise UsageError(
-            f"`train.token_mask` needs the base model's scores, and {len(missing):,} of {len(examples):,}"
-            f" targets have none in this snapshot, {missing[0]!r} first",
-            f"run `forgetless score {store.path}`, or name a newer `train.snapshot`",
+            f"{len(outside)} records of an unknown tokenizer have ids beyond the model's {base.vocabulary:,},"
+            f" {outside[0]!r} first",
+            "train the model whose ids they are, or leave them out in the recipe's SQL",
         )
-    return [np.asarray(best[e.id][: len(e)], dtype=np.float64) for e in examples]
+    if not unknown:
+        return []
+    return [
+        f"{len(unknown):,} records were imported without a tokenizer: their ids are taken for this model's"
+        " (`forgetless import-stats --tokenizer` would check that)"
+    ]
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Where a mask's log-probs come from: the base model's own scores, or those of a scorer that is named."""
+
+    store: Store
+    sql: str
+    snapshot: int | None
+    base: Base
+    scorer: str | None
+
+    def logprobs(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        """float64 [T] for each example; NaN where there is none."""
+        stats = self.store.query(
+            f"SELECT id, scorer, dtype, logprob FROM token_stats SEMI JOIN ({_bare(self.sql)}) USING (id)"
+            f" WHERE rejection IS NULL AND {self._condition()} ORDER BY dtype = 'float32' DESC, scorer",
+            self.snapshot,
+        )
+        if self.scorer:
+            self._check_name(sorted(set(stats["scorer"].to_pylist())))
+        best = _widest_scorer(stats, {example.id for example in examples})
+        missing = [example.id for example in examples if example.id not in best]
+        if missing:
+            raise UsageError(
+                f"`train.token_mask` needs {self._whose()}, and {len(missing):,} of {len(examples):,}"
+                f" targets have none in this snapshot, {missing[0]!r} first",
+                "leave them out in `train.targets`, or name a newer `train.snapshot`"
+                if self.scorer
+                else f"run `forgetless score {self.store.path}`, or name a newer `train.snapshot`",
+            )
+        return [np.asarray(best[e.id][: len(e)], dtype=np.float64) for e in examples]
+
+    def _condition(self) -> str:
+        if self.scorer is None:
+            return f"model = '{self.base.model}'"
+        name = "'" + self.scorer.replace("'", "''") + "'"
+        return f"(starts_with(scorer, {name}) OR model = {name})"
+
+    def _whose(self) -> str:
+        return "the base model's scores" if self.scorer is None else f"the scores of {self.scorer!r}"
+
+    def _check_name(self, found: Sequence[str]) -> None:
+        """Exactly one scorer must have the name."""
+        if len(found) == 1:
+            return
+        known = self.store.query("SELECT DISTINCT scorer, model FROM token_stats ORDER BY ALL", self.snapshot)
+        listed = ", ".join(f"{row['scorer']} of {row['model']}" for row in known.to_pylist()) or "none"
+        what = f"{len(found)} scorers of these targets are" if found else "no scorer of these targets is"
+        raise UsageError(
+            f"{what} called `train.token_mask.scorer` {self.scorer!r}", f"in this snapshot: {listed}"
+        )
 
 
 def _widest_scorer(stats: pa.Table, ids: Collection[str]) -> dict[str, list[float | None]]:

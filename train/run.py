@@ -68,8 +68,10 @@ def prepare(recipe: Recipe) -> Prepared:
     output.check(asked)
     tokenizer = load_tokenizer(folder, recipe.model.chat_template, recipe.model.trust_remote_code)
     asking = Asking.of(folder, tokenizer, recipe.model.start_token)
-    limit = getattr(_config(folder, recipe.model), "max_position_embeddings", None) or training.max_length
-    base = Base(asked["model"], tokenizer_fingerprint(tokenizer), asking.end_ids, limit)
+    config = _config(folder, recipe.model)
+    limit = getattr(config, "max_position_embeddings", None) or training.max_length
+    vocabulary = tokenizer_fingerprint(tokenizer)
+    base = Base(asked["model"], vocabulary, asking.end_ids, limit, config.vocab_size)
     data = read_training(store, training, asked["snapshot"], base)
     for task in training.tasks:
         verifier(task.verifier, recipe.allow_code_execution)

