@@ -1,8 +1,11 @@
 """Scoring as a step: every record that the base model has not scored yet."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from forgetless.curator.progress import Progress, note
 from forgetless.curator.store import Store
@@ -10,8 +13,21 @@ from forgetless.pipelines.material import Material
 from forgetless.schemas.base import digest
 from forgetless.schemas.steps import Score
 
+if TYPE_CHECKING:
+    from forgetless.curator.scoring import TokenStats
+
 CHUNK_TOKENS = 500_000
 CHUNK_ROWS = 1000
+
+TOO_LONG, NOT_FINITE = "too_long", "not_finite"
+REJECTIONS = {
+    "other_tokenizer": "their ids are another vocabulary's",
+    "outside_vocabulary": "a token id is outside the model's vocabulary",
+    "no_target": "no target token has anything before it",
+    TOO_LONG: "longer than the model's {limit:,} tokens; `long: windows` scores them in parts",
+    NOT_FINITE: "a log-prob is not a finite number, as with damaged weights",
+}
+"""Why a record is not scored, and how that is said."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +46,12 @@ class ScoreRun:
     def scorer(self) -> str:
         """Fingerprint of what scores: model, vocabulary, type of weights, engine, how much of the top is kept."""
         return digest(
-            self.material.model, self.material.vocabulary, self.step.dtype, "transformers", self.step.top_k
+            self.material.model, self.material.vocabulary, self.step.dtype, self.step.engine, self.step.top_k
         )
 
     def missing(self) -> int:
-        """Records that are still to be scored."""
-        return int(self.store.query(self._sql("count(*) AS n"))["n"][0].as_py())
-
-    def left_out(self) -> int:
-        """Records that this model cannot score: ids of another vocabulary, too long, or nothing with a prefix."""
-        sql = f"SELECT count(*) AS n FROM {self.rows} WHERE NOT ({self._scorable()})"
-        return int(self.store.query(sql)["n"][0].as_py())
+        """Records that this scorer has neither scored nor rejected."""
+        return int(self.store.query(f"SELECT count(*) AS n FROM ({self._missing()})")["n"][0].as_py())
 
     def mean_logprobs(self) -> dict[str, float]:
         """Mean log-prob of a target token of every row that is scored, by id."""
@@ -51,67 +62,120 @@ class ScoreRun:
         return dict(zip(found["id"].to_pylist(), found["mean"].to_pylist(), strict=True))
 
     def run(self) -> None:
-        """Score what is missing, committed a chunk at a time. What cannot be scored is said and left."""
-        if left_out := self.left_out():
-            note(
-                f"{self.name or self.step.name}: {left_out:,} records are left out: ids of another tokenizer, one token, "
-                f"or more than the model's {self.material.limit:,}"
-            )
+        """Score what is missing, committed a chunk at a time; what cannot be scored is rejected, and said."""
         if not self.missing():
             return
-        from forgetless.curator.scoring.scorer import Scorer, TokenStats
-        from forgetless.curator.scoring.table import stats_table
+        rejected = self._reject()
+        if missing := self.missing():
+            rejected += self._score(missing)
+        for reason, count in rejected.most_common():
+            why = REJECTIONS[reason].format(limit=self.material.limit)
+            note(f"{self._shown}: {count:,} records are not scored, {reason}: {why}")
 
-        trust = self.material.recipe.model.trust_remote_code
-        scorer = Scorer(self.material.folder, self.step.dtype, self.step.top_k, trust)
-        common = {
-            "scorer": self.scorer(), "model": self.material.model, "tokenizer": self.material.vocabulary,
-            "dtype": self.step.dtype, "engine": "transformers", "run_id": self.run_id,
-        }  # fmt: skip
+    def _reject(self) -> Counter[str]:
+        """Rejects what needs no model to be refused."""
+        from forgetless.curator.scoring.table import rejected_table
+
+        found = self.store.query(f"SELECT id, refusal FROM ({self._missing()}) WHERE refusal IS NOT NULL")
+        refused = list(zip(found["id"].to_pylist(), found["refusal"].to_pylist(), strict=True))
+        self.store.append("token_stats", rejected_table(refused, self._common()))
+        return Counter(reason for _, reason in refused)
+
+    def _score(self, missing: int) -> Counter[str]:
+        """Scores what is left; figures that are no numbers are rejected."""
+        from forgetless.curator.scoring.make import scorer_of
+        from forgetless.curator.scoring.windows import score_in_windows
+
+        log = self.store.path / "logs" / f"{self.run_id}.log"
+        recipe, material = self.material.recipe, self.material
+        scorer = scorer_of(self.step, material.folder, recipe.engine, recipe.model.trust_remote_code, log)
         records: dict[str, dict[str, Any]] = {}
-        chunk: list[tuple[dict[str, Any], TokenStats]] = []
-        tokens = 0
-
-        def commit() -> None:
-            nonlocal tokens
-            rows, chunk[:] = (
-                list(chunk),
-                [],
-            )  # taken out first: an interrupt must not commit them a second time
-            tokens = 0
-            if rows:
-                self.store.append("token_stats", stats_table(rows, common))
+        chunk = _Chunk(self.store, self._common())
 
         def taken() -> Iterator[tuple[str, list[int]]]:
             for record in self._rows():
                 records[record["id"]] = record
                 yield record["id"], record["token_ids"]
 
-        with Progress(self.name or self.step.name, self.missing()) as progress:
+        def scored(pieces: Any) -> Any:
+            return scorer.score(pieces, self.step.batch_tokens)
+
+        with Progress(self._shown, missing) as progress:
             try:
-                for record_id, stats in scorer.score(taken(), self.step.batch_tokens or 8192):
-                    chunk.append((records.pop(record_id), stats))
-                    tokens += len(stats.logprob)
+                for record_id, stats in score_in_windows(scored, taken(), material.limit):
+                    chunk.add(records.pop(record_id), stats)
                     progress.advance(1)
-                    if tokens >= CHUNK_TOKENS or len(chunk) >= CHUNK_ROWS:
-                        commit()
             finally:
-                commit()
+                chunk.commit()
                 scorer.close()
+        return Counter({NOT_FINITE: chunk.not_finite}) if chunk.not_finite else Counter()
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        table = self.store.query(self._sql("id, token_ids, target_spans"))
-        for batch in table.to_batches(max_chunksize=1000):
-            yield from batch.to_pylist()
+        sql = f"SELECT id, token_ids, target_spans FROM ({self._missing()}) WHERE refusal IS NULL"
+        with self.store.connect() as connection:
+            for batch in connection.sql(sql).to_arrow_reader(CHUNK_ROWS):
+                yield from batch.to_pylist()
 
-    def _scorable(self) -> str:
-        return (
-            f"tokenizer = '{self.material.vocabulary}' AND len(token_ids) BETWEEN 2 AND {self.material.limit} "
-            f"AND list_max(token_ids) < {self.material.vocabulary_size}"
-        )
+    @property
+    def _shown(self) -> str:
+        return self.name or self.step.name
 
-    def _sql(self, columns: str) -> str:
-        return (
-            f"SELECT {columns} FROM {self.rows} WHERE {self._scorable()} "
-            f"AND id NOT IN (SELECT id FROM token_stats WHERE scorer = '{self.scorer()}')"
-        )
+    def _common(self) -> dict[str, Any]:
+        """Columns that all rows of this run share."""
+        return {
+            "scorer": self.scorer(), "model": self.material.model, "tokenizer": self.material.vocabulary,
+            "dtype": self.step.dtype, "engine": self.step.engine, "run_id": self.run_id,
+        }  # fmt: skip
+
+    def _missing(self) -> str:
+        """Query of what is not scored, with `refusal`: why it cannot be, or NULL.
+
+        Who is too long to be scored whole can still be scored in windows.
+        """
+        in_windows = self.step.long == "windows"
+        done = f"rejection IS DISTINCT FROM '{TOO_LONG}'" if in_windows else "true"
+        too_long = "" if in_windows else f"WHEN len(token_ids) > {self.material.limit} THEN '{TOO_LONG}'"
+        return f"""
+            SELECT id, token_ids, target_spans, CASE
+                WHEN tokenizer IS DISTINCT FROM '{self.material.vocabulary}' THEN 'other_tokenizer'
+                WHEN list_max(token_ids) >= {self.material.vocabulary_size} OR list_min(token_ids) < 0
+                    THEN 'outside_vocabulary'
+                WHEN NOT list_bool_or(list_transform(target_spans, lambda s: s."end" > greatest(s.start, 1)))
+                    IS NOT DISTINCT FROM true THEN 'no_target'
+                {too_long} END AS refusal
+            FROM {self.rows}
+            ANTI JOIN (SELECT id FROM token_stats WHERE scorer = '{self.scorer()}' AND {done}) USING (id)"""
+
+
+class _Chunk:
+    """Scored rows until they are committed."""
+
+    def __init__(self, store: Store, common: dict[str, Any]) -> None:
+        self._store, self._common = store, common
+        self._scored: list[tuple[dict[str, Any], TokenStats]] = []
+        self._rejected: list[tuple[str, str]] = []
+        self._tokens = 0
+        self.not_finite = 0
+
+    def add(self, record: dict[str, Any], stats: "TokenStats") -> None:
+        """A record with its statistics; one whose log-probs are no numbers is rejected."""
+        if np.isfinite(stats.logprob).all():
+            self._scored.append((record, stats))
+            self._tokens += len(stats.logprob)
+        else:
+            self._rejected.append((record["id"], NOT_FINITE))
+            self.not_finite += 1
+        if self._tokens >= CHUNK_TOKENS or len(self._scored) + len(self._rejected) >= CHUNK_ROWS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what is there."""
+        from forgetless.curator.scoring.table import rejected_table, stats_table
+
+        # Taken out first: an interrupt must not commit them a second time.
+        scored, rejected = self._scored, self._rejected
+        self._scored, self._rejected, self._tokens = [], [], 0
+        if scored:
+            self._store.append("token_stats", stats_table(scored, self._common))
+        if rejected:
+            self._store.append("token_stats", rejected_table(rejected, self._common))

@@ -3,7 +3,6 @@
 It dies with its parent, and what libraries print goes to stderr, which the parent sends to a log file.
 """
 
-import ctypes
 import json
 import os
 import queue
@@ -15,15 +14,14 @@ from typing import Any, BinaryIO
 
 from forgetless.curator.engines.child import send
 from forgetless.curator.engines.protocol import Backend
+from forgetless.curator.lifetime import die_with_parent
 from forgetless.schemas.model import Engine as EngineConfig
 from forgetless.schemas.request import Request
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Host the backend that the first line on stdin describes, until stdin ends."""
-    _die_with_parent(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))  # elsewhere than on Linux the end of stdin has to do
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -71,14 +69,6 @@ def _read(incoming: "queue.SimpleQueue[bytes]") -> None:
     for line in sys.stdin.buffer:
         incoming.put(line)
     incoming.put(b"")
-
-
-def _die_with_parent(parent: int) -> None:
-    """Linux: be killed when the parent dies, however it dies. Elsewhere the end of stdin has to do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the call above
-        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ class Body:
         scores, or whatever else is made of the mask that packing goes without.
         """
         config = self._model.config.get_text_config()
-        if not self._model._supports_attention_backend or set(
-            getattr(config, "layer_types", None) or KNOWN_LAYERS
-        ) - KNOWN_LAYERS:
+        if (
+            not self._model._supports_attention_backend
+            or set(getattr(config, "layer_types", None) or KNOWN_LAYERS) - KNOWN_LAYERS
+        ):
             return False
         numbers = torch.Generator().manual_seed(0)
         records = [torch.randint(config.vocab_size, (length,), generator=numbers) for length in PROBE]

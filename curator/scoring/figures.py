@@ -44,7 +44,9 @@ def _figures(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...
     best_P1 = top_PK[:, :1]
     shifted_PV = logits_PV.sub_(best_P1)
     probs_PV = shifted_PV.softmax(1)
-    total_P = -probs_PV.gather(1, ids_PK[:, :1]).squeeze(1).log()  # ln Σ exp(shifted), whose largest term is 1
+    total_P = (
+        -probs_PV.gather(1, ids_PK[:, :1]).squeeze(1).log()
+    )  # ln Σ exp(shifted), whose largest term is 1
     chosen_P1 = shifted_PV.gather(1, next_P[:, None])
     rank_P = (shifted_PV > chosen_P1).sum(1, dtype=torch.int32) + 1
     mean_P = torch.linalg.vecdot(probs_PV, shifted_PV)

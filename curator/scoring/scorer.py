@@ -11,15 +11,12 @@ from forgetless.curator.head import Head
 from forgetless.curator.models import load_model
 from forgetless.curator.scoring.body import Body
 from forgetless.curator.scoring.figures import token_figures
-from forgetless.curator.scoring.stats import TokenStats
+from forgetless.curator.scoring.stats import Record, Scored, TokenStats
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}
 """Tokens in one forward pass: enough for full speed of the matrix products, and no more memory than that."""
 AHEAD = 16
 """Batches' worth of records that are sorted by length, so that those of a batch are of like length."""
-
-Record = tuple[str, list[int]]
-"""Id and token ids."""
 
 
 class Scorer:
@@ -47,9 +44,7 @@ class Scorer:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def score(
-        self, records: Iterable[Record], batch_tokens: int | None = None
-    ) -> Iterator[tuple[str, TokenStats]]:
+    def score(self, records: Iterable[Record], batch_tokens: int | None = None) -> Iterator[Scored]:
         """(id, statistics) of every record, in batches of about `batch_tokens` tokens; in any order.
 
         What else is in a batch changes no figure by more than rounding.

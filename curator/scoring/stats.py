@@ -26,3 +26,9 @@ class TokenStats:
     """[T-1] float32, probability of all tokens outside the top k."""
     windows: int = 1
     """Overlapping windows that the record was scored in; with one every token saw all before it."""
+
+
+Record = tuple[str, list[int]]
+"""Id and token ids."""
+Scored = tuple[str, TokenStats]
+"""Id and statistics."""

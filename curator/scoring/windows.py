@@ -1,10 +1,13 @@
 """Records longer than a model's context, scored in windows that overlap by half."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from forgetless.curator.scoring.stats import TokenStats
+from forgetless.curator.scoring.stats import Record, Scored, TokenStats
+
+LISTS = ("logprob", "entropy", "rank", "topk_ids", "topk_logprobs", "tail_mass")
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,43 @@ def windows(length: int, context: int) -> list[Window]:
     tokens before it.
     """
     found = [Window(0, min(length, context), 1)]
-    while found[-1].end < length:
-        kept = found[-1].end
+    while (kept := found[-1].end) < length:
         begin = kept - context // 2
         found.append(Window(begin, min(length, begin + context), kept))
     return found
 
 
-def joined(pieces: list[tuple[Window, TokenStats]]) -> TokenStats:
-    """The statistics of a record from those of its windows, in order."""
+def score_in_windows(
+    score: Callable[[Iterable[Record]], Iterator[Scored]], records: Iterable[Record], context: int
+) -> Iterator[Scored]:
+    """(id, statistics) of every record by a scorer whose model takes `context` tokens."""
+    cuts: dict[str, list[Window]] = {}
+    there: dict[str, dict[int, TokenStats]] = {}
+
+    def pieces() -> Iterator[Record]:
+        for name, ids in records:
+            cuts[name] = windows(len(ids), context)
+            there[name] = {}
+            for number, window in enumerate(cuts[name]):
+                yield f"{number}:{name}", ids[window.begin : window.end]
+
+    for piece, stats in score(pieces()):
+        number, _, name = piece.partition(":")
+        there[name][int(number)] = stats
+        if len(there[name]) == len(cuts[name]):
+            scored = there.pop(name)
+            yield name, _joined(cuts.pop(name), [scored[i] for i in sorted(scored)])
+
+
+def _joined(cuts: list[Window], scored: list[TokenStats]) -> TokenStats:
+    if len(scored) == 1:
+        return scored[0]
 
     def column(name: str) -> np.ndarray | None:
-        # Entry i of a window's list belongs to its token i + 1.
-        parts = [getattr(stats, name) for _, stats in pieces]
+        parts = [getattr(stats, name) for stats in scored]
         if any(part is None for part in parts):
             return None
-        kept = (part[window.kept - window.begin - 1 :] for (window, _), part in zip(pieces, parts, strict=True))
-        return np.concatenate(list(kept))
+        # Entry i of a window's list belongs to its token i + 1.
+        return np.concatenate([p[cut.kept - cut.begin - 1 :] for cut, p in zip(cuts, parts, strict=True)])
 
-    names = ("logprob", "entropy", "rank", "topk_ids", "topk_logprobs", "tail_mass")
-    return TokenStats(**{name: column(name) for name in names}, windows=len(pieces))
+    return TokenStats(**{name: column(name) for name in LISTS}, windows=len(scored))
