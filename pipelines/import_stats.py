@@ -110,7 +110,7 @@ class StatsImport:
         self.run_id = uuid.uuid4().hex
         self._file = ArrowFile(asked.path)
         self._columns = Columns.of(asked, self._file.schema)
-        if "ids" not in self._columns.names and self._tokenizer is None:
+        if self._tokenizer is None and "ids" not in self._columns.names:
             raise UsageError(
                 f"{str(asked.path)!r} has text, and nothing says how it is tokenised",
                 "name the tokenizer's folder with --tokenizer, or a column of token ids with --ids",

@@ -27,7 +27,7 @@ class TokenMask(Frozen):
     """Drop tokens whose base perplexity exceeds this; 2.5 in the paper."""
     share: float | None = Field(None, gt=0, lt=1)
     """Or drop this share of the target tokens, hardest first; 0.22 to 0.24 in the paper."""
-    scorer: str | None = None
+    scorer: str | None = Field(None, min_length=1)
     """Whose log-probs decide: the beginning of a scorer's fingerprint, or the name that `import-stats` gave it; the
     base model's own if not given."""
 
