@@ -60,8 +60,10 @@ SNAPSHOTS = pa.schema(
 )  # fmt: skip
 """A name for a state of the store; `versions` is JSON, from table to Delta version."""
 
-VOCAB = pa.schema([("tokenizer", pa.string()), ("token_id", pa.int32()), ("piece", pa.string())])
-"""The text piece of every token id, one row per tokenizer and id."""
+VOCAB = pa.schema(
+    [("tokenizer", pa.string()), ("token_id", pa.int32()), ("piece", pa.string()), ("special", pa.bool_())]
+)
+"""The text piece of every token id, one row per tokenizer and id. special: no text but a mark, as ends of turns are."""
 
 TABLES = {
     "outcomes": OUTCOMES, "token_stats": TOKEN_STATS, "vocab": VOCAB, "runs": RUNS, "evals": EVALS,

@@ -19,17 +19,17 @@ from deltalake.transaction import AddAction, PostCommitHookProperties, create_ta
 
 from forgetless.schemas.errors import DiskFullError, StoreError
 
-ROW_GROUP = 1000
-
 _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
 """deltalake would drop log files older than 30 days, and with them the versions that snapshots name."""
 
 
 class Table:
-    """A Delta table of a fixed Arrow layout at `path`."""
+    """A Delta table of a fixed Arrow layout at `path`: parts of row groups, each part sorted by one column or not."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.schema = path, schema
+    def __init__(
+        self, path: Path, schema: pa.Schema, row_group: int = 1000, sorted_by: str | None = None
+    ) -> None:
+        self.path, self.schema, self.row_group, self.sorted_by = path, schema, row_group, sorted_by
 
     def create(self) -> None:
         """Make the table with one empty part, so that a reader always has a file with the layout."""
@@ -82,12 +82,22 @@ class Table:
             raise StoreError(problem, "restore its `_delta_log` from a copy") from None
 
     def _write_part(self, rows: pa.Table) -> AddAction:
+        if self.sorted_by:
+            rows = rows.sort_by(self.sorted_by)
         sink = pa.BufferOutputStream()
-        # Floats hardly repeat: splitting their bytes beats a dictionary; ids and names are the reverse.
+        # Floats hardly repeat: splitting their bytes beats a dictionary; ids and names are the reverse. Bytes per
+        # token of `bench store`, zstd level 1 in any case (levels 3 to 9 save under 1 % at 2 to 10 times the time):
+        #              dictionary   split   plain   delta
+        # token ids      1.83       1.80    2.18    2.19
+        # log-probs      5.03       3.49    3.79
+        # entropy        5.00       3.44    3.76
+        # ranks          0.49       0.39    0.46    1.12
+        # Split integers are smaller still, but DuckDB before 2.0 cannot read them, and pyarrow, polars and DuckDB
+        # since 1.0 read what is written here. Reading takes 7 to 13 ms per million tokens whichever it is.
         leaves = [_leaf(field) for field in rows.schema]
         floats = [path for path, kind in leaves if pa.types.is_floating(kind)]
         pq.write_table(
-            rows, sink, compression="zstd", row_group_size=ROW_GROUP, use_byte_stream_split=floats,
+            rows, sink, compression="zstd", row_group_size=self.row_group, use_byte_stream_split=floats,
             use_dictionary=[path for path, kind in leaves if not pa.types.is_floating(kind)],
         )  # fmt: skip
         data = sink.getvalue()

@@ -20,13 +20,19 @@ from forgetless.schemas.tables import FORMAT, TABLES
 
 MANIFEST = "forgetless.json"
 
+LAYOUT: dict[str, dict[str, Any]] = {"token_stats": {"row_group": 500, "sorted_by": "min_logprob"}}
+"""A query for the hardest tokens wants the lists of few records, and reads whole row groups: small ones, and few
+of them where the records lie together."""
+
 
 class Store:
     """Tables of `forgetless.schemas.tables` under one folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.tables = {name: Table(path / name, schema) for name, schema in TABLES.items()}
+        self.tables = {
+            name: Table(path / name, schema, **LAYOUT.get(name, {})) for name, schema in TABLES.items()
+        }
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -138,6 +144,8 @@ class Store:
     def connect(self, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB connection with the views over the committed files."""
         connection = duckdb.connect()
+        # Each view that reads a table asks for its layout: of the footers that are read already.
+        connection.execute("SET parquet_metadata_cache = true")
         for statement in init_statements(self.files(snapshot)):
             connection.execute(statement)
         return connection

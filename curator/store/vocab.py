@@ -17,8 +17,18 @@ def ensure_vocab(store: Store, tokenizer: Any, fingerprint: str) -> None:
     if fingerprint in known:
         return
     texts = pieces(tokenizer)
-    columns = {"tokenizer": [fingerprint] * len(texts), "token_id": range(len(texts)), "piece": texts}
+    marks = special_ids(tokenizer)
+    columns = {
+        "tokenizer": [fingerprint] * len(texts), "token_id": range(len(texts)), "piece": texts,
+        "special": [index in marks for index in range(len(texts))],
+    }  # fmt: skip
     store.append("vocab", pa.table(columns, schema=VOCAB))
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Ids that are no text but marks: starts and ends of texts and turns, padding."""
+    added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | set(tokenizer.all_special_ids)
 
 
 def pieces(tokenizer: Any) -> list[str]:
