@@ -37,6 +37,11 @@ class Scorer:
         self._body, self._head = Body(self._model), Head(self._model)
         self._top_k = top_k
 
+    @property
+    def packed(self) -> bool:
+        """Whether records are laid end to end instead of padded: see `Body`."""
+        return self._body.packed
+
     def close(self) -> None:
         """Give the memory back, the GPU's too: an engine may want it."""
         del self._model, self._body, self._head

@@ -98,15 +98,3 @@ def test_batches_do_not_matter(demo_model: Path) -> None:
     together = dict(scorer.score(records, batch_tokens=10_000))
     for key, stats in apart.items():
         assert np.abs(stats.logprob - together[key].logprob).max() < 1e-5
-
-
-def test_what_cannot_be_scored_is_said_and_left(
-    tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "d.jsonl").write_text('{"text": "short"}\n{"text": "' + "far too long " * 400 + '"}\n')
-    steps = [{"pipeline": "import", "path": "d.jsonl"}, {"pipeline": "score"}]
-    recipe = recipe_of(tmp_path / "store", demo_model, steps)
-    assert Build(recipe).run().run_id
-    assert "1 records are left out" in capsys.readouterr().err
-    assert Store.open(tmp_path / "store").query("SELECT id FROM token_stats").num_rows == 1
-    assert Build(recipe).run().run_id is None  # nothing is left to do
