@@ -70,6 +70,9 @@ class Result(Frozen):
     """What was written, for `messages`, whose ids are the server's or none; of `choices` the one taken."""
     logprobs: list[float]
     """Natural log-prob of each sampled id at temperature 1, before top-p and top-k; empty where unknown."""
+    prompt_scores: dict[str, str] = Field(default_factory=dict)
+    """Of an engine that scores prompts of T tokens, arrays in base64: float32 `logprobs` and int32 `token_ids`
+    [T-1, 1+K], the token that is there before the K most probable, and int32 `ranks` [T-1] of the former."""
     finish_reason: str
     """stop, length, or error"""
     error: str | None = None

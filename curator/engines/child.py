@@ -28,12 +28,21 @@ _START_SECONDS = 1800.0
 
 
 class ChildEngine:
-    """The engine that `config` names, with the model in `folder`; it starts with the first request."""
+    """The engine that `config` names, with the model in `folder`; it starts with the first request.
+
+    With `scores` (top_k, batch_tokens) it is vLLM that scores the requests' prompts and generates nothing.
+    """
 
     def __init__(
-        self, folder: Path, config: EngineConfig, log: Path, trust_remote_code: bool = False
+        self,
+        folder: Path,
+        config: EngineConfig,
+        log: Path,
+        trust_remote_code: bool = False,
+        scores: dict[str, int | None] | None = None,
     ) -> None:
         self.folder, self.config, self.log, self.trust = folder, config, log, trust_remote_code
+        self.scores = scores
         self.stats = EngineStats()
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -124,8 +133,10 @@ class ChildEngine:
         assert self._process.stdin and self._process.stdout
         self._messages = queue.SimpleQueue()
         threading.Thread(target=_read, args=(self._process.stdout, self._messages), daemon=True).start()
-        engine = self.config.model_dump()
-        start = {"model": str(self.folder), "engine": engine, "trust_remote_code": self.trust}
+        start = {
+            "model": str(self.folder), "engine": self.config.model_dump(), "trust_remote_code": self.trust,
+            "scores": self.scores,
+        }  # fmt: skip
         with contextlib.suppress(BrokenPipeError):
             send(self._process.stdin, start)  # type: ignore[arg-type]
         answer = self._receive(_START_SECONDS)

@@ -21,10 +21,9 @@ from forgetless.schemas.request import Request, Result
 
 
 class VllmBackend:
-    """A vLLM engine in this process."""
+    """A vLLM engine in this process, made with `arguments`."""
 
-    def __init__(self, model: str, config: EngineConfig, trust_remote_code: bool) -> None:
-        arguments = engine_arguments(model, config, trust_remote_code)
+    def __init__(self, arguments: dict[str, Any]) -> None:
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         self._vocabulary = int(self._engine.model_config.get_vocab_size())
         self._in_flight: dict[str, Request] = {}
@@ -34,7 +33,7 @@ class VllmBackend:
             if max(request.prompt_ids, default=0) >= self._vocabulary:
                 raise ValueError(f"token {max(request.prompt_ids)} is outside the vocabulary")
             prompt = TokensPrompt(prompt_token_ids=request.prompt_ids)
-            self._engine.add_request(request.id, prompt, sampling_params(request))
+            self._engine.add_request(request.id, prompt, self._parameters(request))
         except (ValueError, VLLMError) as error:
             return failed(request, " ".join(str(error).split()))
         self._in_flight[request.id] = request
@@ -42,13 +41,16 @@ class VllmBackend:
 
     def step(self) -> list[Result]:
         outputs: list[Any] = self._engine.step()
-        return [self._result(output) for output in outputs if output.finished]
+        done = [output for output in outputs if output.finished]
+        return [self._result(self._in_flight.pop(output.request_id), output) for output in done]
 
     def pending(self) -> bool:
         return bool(self._in_flight)
 
-    def _result(self, output: Any) -> Result:
-        request = self._in_flight.pop(output.request_id)
+    def _parameters(self, request: Request) -> SamplingParams:
+        return sampling_params(request)
+
+    def _result(self, request: Request, output: Any) -> Result:
         completion = output.outputs[0]
         ids = list(completion.token_ids)
         seen = Result(

@@ -37,13 +37,18 @@ def main() -> None:
 
 def _load(start: dict[str, Any]) -> Backend:
     config = EngineConfig.model_validate(start["engine"])
-    if config.kind == "vllm":
-        from forgetless.curator.engines.vllm import VllmBackend
+    model, trust = start["model"], start["trust_remote_code"]
+    if start["scores"]:
+        from forgetless.curator.engines.vllm_scores import ScoringBackend
 
-        return VllmBackend(start["model"], config, start["trust_remote_code"])
+        return ScoringBackend(model, config, trust, **start["scores"])
+    if config.kind == "vllm":
+        from forgetless.curator.engines.vllm import VllmBackend, engine_arguments
+
+        return VllmBackend(engine_arguments(model, config, trust))
     from forgetless.curator.engines.transformers import TransformersBackend
 
-    return TransformersBackend(start["model"], config, start["trust_remote_code"])
+    return TransformersBackend(model, config, trust)
 
 
 def _serve(backend: Backend, out: BinaryIO) -> None:
