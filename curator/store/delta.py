@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
@@ -59,6 +59,39 @@ class Table:
             self._sync_log()
             table.update_incremental()
             return int(table.version())
+
+    def join(self, parts: Sequence[Sequence[Path]]) -> int:
+        """Commit one part in the place of each group of `parts`, all in one transaction; returns the new version.
+
+        The old files stay: older versions name them. The caller holds the store's lock.
+        """
+        with disk_errors(self.path):
+            actions = []
+            for group in parts:
+                rows = pa.concat_tables(pq.read_table(part, partitioning=None) for part in group)
+                add = self._write_part(rows.select(self.schema.names).cast(self.schema))
+                actions += [{"remove": _removal(part)} for part in group if part.name != add.path]
+                actions += [{"add": _addition(add)}]
+            version = self.version() + 1
+            self._commit(version, actions)
+            self._sync_log()
+            return version
+
+    def _commit(self, version: int, actions: Sequence[dict[str, Any]]) -> None:
+        """Write a log file. deltalake's own transactions add parts, or replace all of them, and no other choice."""
+        now = int(time.time() * 1000)
+        info = {"timestamp": now, "operation": "OPTIMIZE", "operationParameters": {}}
+        lines = [json.dumps(action) for action in ({"commitInfo": info}, *actions)]
+        target = self.path / "_delta_log" / f"{version:020}.json"
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with temporary.open("w") as handle:
+                handle.write("\n".join(lines) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.link(temporary, target)  # unlike a rename, it fails where that version is there already
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def version(self) -> int:
         """The newest committed version."""
@@ -129,6 +162,19 @@ def checksum(part: Path) -> str:
         while block := handle.read(1 << 20):
             content.update(block)
     return content.hexdigest()
+
+
+def _addition(action: AddAction) -> dict[str, Any]:
+    """A part in Delta's log. `dataChange` is false: the rows were there before."""
+    return {
+        "path": action.path, "partitionValues": {}, "size": action.size,
+        "modificationTime": action.modification_time, "dataChange": False, "stats": action.stats,
+    }  # fmt: skip
+
+
+def _removal(part: Path) -> dict[str, Any]:
+    now = int(time.time() * 1000)
+    return {"path": part.name, "deletionTimestamp": now, "dataChange": False, "size": part.stat().st_size}
 
 
 def _leaf(field: pa.Field) -> tuple[str, Any]:

@@ -61,7 +61,7 @@ _CLASS = " ".join(
     f"WHEN exp(-logprob::DOUBLE) <= {level.upper} THEN {i}" for i, level in enumerate(LEVELS[:-1])
 )
 _HARD_RECORDS = listed("""JOIN (
-    SELECT * FROM token_stats SEMI JOIN hard USING (id, min_logprob) WHERE scorer = newest_scorer(scored_by)
+    SELECT * FROM token_stats SEMI JOIN hard USING (id, scorer, min_logprob)
     ) s USING (id)""")
 _BOUNDS = [1.0, *(level.upper for level in LEVELS)]
 

@@ -11,7 +11,7 @@ from forgetless.schemas.errors import UsageError
 CHECKS = {
     "ids occur twice in outcomes": "SELECT id FROM outcomes GROUP BY id HAVING count(*) > 1",
     "records are scored twice by one scorer": (
-        "SELECT id FROM token_stats GROUP BY id, scorer HAVING count(*) > 1"
+        "SELECT id FROM token_stats GROUP BY id, scorer, rejection HAVING count(*) > 1"
     ),
     "rows have sampled log-probs that do not match their token ids": (
         "SELECT id FROM outcomes WHERE len(sampled_logprobs) <> len(token_ids)"

@@ -7,25 +7,32 @@ from forgetless.curator.store.macros import HELPERS, MACROS, listed, statement
 _MORE = """, unnest(s.entropy) AS entropy, unnest(s.rank) AS rank,
     unnest(r.sampled_logprobs) AS sampled_logprob"""
 
+# A record that was too long for a scorer may have been scored by it since, in windows.
+_REFUSED = """
+    (SELECT id, scorer, rejection FROM token_stats WHERE rejection IS NOT NULL)
+    ANTI JOIN (SELECT id, scorer FROM token_stats WHERE rejection IS NULL) USING (id, scorer)"""
+
 VIEWS = {
     "records": """
         SELECT * FROM outcomes WHERE status = 'accepted'""",
-    "rejects": """
+    "rejects": f"""
         SELECT id, step, stage, kind, task, rejection.step AS "filter", rejection.reason AS reason,
                rejection.score AS score, rejection.threshold AS threshold, NULL::VARCHAR AS scorer, text, metadata
         FROM outcomes WHERE status = 'rejected'
         UNION ALL
         SELECT o.id, o.step, 'score', o.kind, o.task, 'score', s.rejection, NULL, NULL, s.scorer, o.text,
                o.metadata
-        FROM token_stats s JOIN outcomes o USING (id) WHERE s.rejection IS NOT NULL""",
-    "survival": """
+        FROM (SELECT * FROM {_REFUSED}) s JOIN outcomes o USING (id)""",
+    "survival": f"""
         WITH ended AS (
             SELECT step, digest, stage, NULL::VARCHAR AS scorer, count(*) AS rows, coalesce(rejection.step,
                 CASE WHEN status = 'accepted' THEN 'fallback: ' || fallback END, 'passed') AS ended
             FROM outcomes GROUP BY ALL
             UNION ALL
             SELECT o.step, o.digest, 'score', s.scorer, count(*), coalesce(s.rejection, 'passed') AS ended
-            FROM token_stats s JOIN outcomes o USING (id) GROUP BY ALL)
+            FROM (SELECT id, scorer, rejection FROM token_stats WHERE rejection IS NULL
+                  UNION ALL FROM {_REFUSED}) s
+            JOIN outcomes o USING (id) GROUP BY ALL)
         SELECT step, stage, ended, rows,
                rows / sum(rows) OVER (PARTITION BY step, digest, stage, scorer) AS share, digest, scorer
         FROM ended
