@@ -14,6 +14,8 @@ TOKEN_STATS = pa.schema(
     [
         ("id", pa.string()), ("scorer", pa.string()), ("model", pa.string()), ("tokenizer", pa.string()),
         ("dtype", pa.string()), ("engine", pa.string()), ("run_id", pa.string()),
+        ("record_kind", pa.string()), ("record_task", pa.string()), ("record_step", pa.string()),
+        ("record_accepted", pa.bool_()),
         ("rejection", pa.string()), ("windows", pa.int32()), ("lacks", pa.list_(pa.string())),
         ("logprob", pa.list_(pa.float32())), ("entropy", pa.list_(pa.float32())), ("rank", pa.list_(pa.int32())),
         ("topk_ids", pa.list_(pa.list_(pa.int32()))), ("topk_logprobs", pa.list_(pa.list_(pa.float32()))),
@@ -27,6 +29,8 @@ TOKEN_STATS = pa.schema(
 Scalars are over target tokens: natural log-probs, nats of entropy, perplexity = exp(-mean), hard = perplexity > 2.5.
 rejection: why this scorer cannot score the record, by name; all figures are null then, and null means scored.
 windows: 1 where every token saw all before it; n where a long record was scored in n overlapping windows.
+record_*: kind, task and step of the row in `outcomes`, and whether it is a record; the store fills them in, so that
+perplexity by kind is read from one table.
 lacks: figures that this scorer does not give, such as entropy. engine: transformers, vllm, imported."""
 
 RUNS = pa.schema(

@@ -107,9 +107,9 @@ MACROS = (
         "the `n` target tokens of the highest perplexity, by the newest scorer",
         "SELECT kind, piece, perplexity FROM hardest_tokens(20)",
         f"""WITH hard AS MATERIALIZED (
-                SELECT s.id, s.scorer, s.min_logprob FROM token_stats s SEMI JOIN records USING (id)
-                WHERE s.scorer = newest_scorer(scored_by) AND s.min_logprob IS NOT NULL
-                ORDER BY s.min_logprob LIMIT n),
+                SELECT id, scorer, min_logprob FROM token_stats
+                WHERE record_accepted AND scorer = newest_scorer(scored_by) AND min_logprob IS NOT NULL
+                ORDER BY min_logprob LIMIT n),
             hardest AS (
                 SELECT * FROM ({_HARD_RECORDS}) WHERE is_target AND logprob IS NOT NULL
                 ORDER BY logprob, id, position LIMIT n)

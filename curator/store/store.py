@@ -16,7 +16,7 @@ from forgetless.curator.store.delta import Table, disk_errors
 from forgetless.curator.store.views import init_statements
 from forgetless.schemas.base import Frozen
 from forgetless.schemas.errors import StoreError, UsageError
-from forgetless.schemas.tables import FORMAT, TABLES
+from forgetless.schemas.tables import FORMAT, TABLES, TOKEN_STATS
 
 MANIFEST = "forgetless.json"
 
@@ -102,7 +102,22 @@ class Store:
             plain = [row.model_dump() if isinstance(row, Frozen) else row for row in rows]
             rows = pa.Table.from_pylist(plain, schema=TABLES[table])
         if rows.num_rows:
-            self.tables[table].append(rows)
+            self.tables[table].append(self._described(rows) if table == "token_stats" else rows)
+
+    def _described(self, scores: pa.Table) -> pa.Table:
+        """Scores with what the rows they belong to are; null where there is no such row."""
+        with self.connect() as connection:
+            connection.register("scores", scores.select(["id"]))
+            found = connection.sql(
+                "SELECT id, kind, task, step, status = 'accepted' AS accepted FROM outcomes SEMI JOIN scores USING (id)"
+            ).to_arrow_table()
+        rows = {row["id"]: row for row in found.to_pylist()}
+        ids = scores["id"].to_pylist()
+        for name in ("kind", "task", "step", "accepted"):
+            column, field = [rows.get(id, {}).get(name) for id in ids], TOKEN_STATS.field(f"record_{name}")
+            place = scores.schema.get_field_index(field.name)
+            scores = scores.set_column(place, field, pa.array(column, field.type))
+        return scores
 
     def take_snapshot(self, run_id: str) -> int:
         """Name the present state of every table; written last in a run. The newest number is returned."""
