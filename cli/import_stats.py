@@ -1,14 +1,13 @@
 """`forgetless import-stats STORE FILE`: token statistics that somebody else has published."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from forgetless.schemas.outcome import Kind
-
 if TYPE_CHECKING:
     from forgetless.pipelines.import_stats import StatsReport
+    from forgetless.schemas.foreign import ForeignStats
 
 
 @click.command()
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--model", help="Folder or hub id of the model that the statistics are of.")
 @click.option("--scorer", default="", help="Name of what made them; the file's name if not given.")
 @click.option("--dtype", help="Type of its weights, where you know it.")
-@click.option("--kind", type=click.Choice(get_args(Kind)), default="imported", show_default=True)
+@click.option("--kind", default="imported", show_default=True, help="Of the records: ground_truth, replay, …")
 @click.option("--task", default="", help="Task of the records; the file's name if not given.")
 @click.option("--dry-run", is_flag=True, help="Read all of it and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -38,19 +37,11 @@ def import_stats(
 
     FILE is Parquet or Arrow, with token ids (or text and --tokenizer) and a value per token. Columns and options that are not given are guessed, and said. Rows that cannot be used become rejects.
     """
-    from pydantic import ValidationError
-
     from forgetless.curator.store import Store
     from forgetless.curator.store.store import MANIFEST
     from forgetless.pipelines.import_stats import StatsImport
-    from forgetless.schemas.errors import UsageError
-    from forgetless.schemas.foreign import ForeignStats
 
-    try:
-        settings = ForeignStats(path=file, answer_after=_ids(answer_after), **asked)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"import-stats {message}", "give one of them") from None
+    settings = _settings(path=file, answer_after=_ids(answer_after), **asked)
     statistics = StatsImport(settings)
     if dry_run:
         report = statistics.look(Store.open(store) if (store / MANIFEST).is_file() else None)
@@ -60,6 +51,21 @@ def import_stats(
         click.echo(report.model_dump_json(indent=2))
     else:
         _print(report, store, dry_run)
+
+
+def _settings(**asked: Any) -> "ForeignStats":
+    from pydantic import ValidationError
+
+    from forgetless.schemas.errors import UsageError
+    from forgetless.schemas.foreign import ForeignStats
+
+    try:
+        return ForeignStats(**asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "".join(f"--{part} {asked[str(part)]!r}: " for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{option}{message}", "`forgetless import-stats --help` shows how") from None
 
 
 def _ids(text: str | None) -> list[int]:

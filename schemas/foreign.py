@@ -48,10 +48,10 @@ class ForeignStats(Frozen):
     @model_validator(mode="after")
     def _one_of_each(self) -> "ForeignStats":
         if self.logprob and self.perplexity:
-            raise ValueError("takes `logprob` or `perplexity`, not both")
+            raise ValueError("--logprob or --perplexity, not both")
         ways = ("labels", "mask", "spans", "prompt_length", "answer_after")
-        if len(named := [way for way in ways if getattr(self, way)]) > 1:
-            raise ValueError(f"takes one way to tell targets, not {' and '.join(named)}")
+        if len(named := [way.replace("_", "-") for way in ways if getattr(self, way)]) > 1:
+            raise ValueError(f"there is one way to tell targets, not --{' and --'.join(named)}")
         return self
 
     @property

@@ -239,6 +239,7 @@ WRONG = [
     ({"input_ids": [1], "ppl": 1.0}, ["--perplexity", "ppl"], "column 'ppl' is double", "a list of numbers"),
     ({"input_ids": [1], "ppl": [1.0]}, ["--logprob", "ppl", "--perplexity", "ppl"], "not both", ""),
     ({"input_ids": [1], "ppl": [1.0]}, ["--mask", "ppl", "--answer-after", "1"], "one way to tell", ""),
+    ({"input_ids": [1], "ppl": [1.0]}, ["--kind", "human"], "--kind 'human': Input should be", "--help"),
     ({"input_ids": [1], "ppl": [1.0]}, ["--answer-after", "x"], "'x' is no list of token ids", "13,271"),
     ({"input_ids": [1], "ppl": [1.0]}, ["--tokenizer", "gone"], "'gone' does not exist", "--tokenizer"),
 ]

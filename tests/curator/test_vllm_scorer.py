@@ -89,6 +89,22 @@ def test_what_vllm_cannot_run_has_no_number_and_the_rest_is_scored(both: tuple[S
     assert np.isnan(theirs["long"].logprob).all() and np.isnan(theirs["outside"].logprob).all()
 
 
+def test_a_killed_process_costs_no_record(
+    demo_model: Path, records: list[tuple[str, list[int]]], tmp_path: Path, both: tuple[Scores, Scores]
+) -> None:
+    config = Engine(dtype="float32", enforce_eager=True, in_flight=4)
+    scorer = VllmScorer(demo_model, config, TOP_K, tmp_path / "log")
+    scored: Scores = {}
+    for name, stats in scorer.score(records):
+        scored[name] = stats
+        if len(scored) == 5:
+            assert scorer._engine and scorer._engine._process
+            scorer._engine._process.kill()
+    scorer.close()
+    assert scored.keys() == both[1].keys()
+    assert all(np.abs(scored[name].logprob - both[1][name].logprob).max() < 1e-3 for name in scored)
+
+
 def test_a_step_scores_with_vllm_and_says_what_it_lacks(tmp_path: Path, demo_model: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"text": "a hen eats"}\n{"text": "a hen"}\n')
     steps = [
