@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--dtype", help="Type of its weights, where you know it.")
 @click.option("--kind", default="imported", show_default=True, help="Of the records: ground_truth, replay, …")
 @click.option("--task", default="", help="Task of the records; the file's name if not given.")
+@click.option("--max-reject-share", default=0.9, show_default=True, help="More rejects: exit code 3.")
 @click.option("--dry-run", is_flag=True, help="Read all of it and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def import_stats(
@@ -51,6 +52,16 @@ def import_stats(
         click.echo(report.model_dump_json(indent=2))
     else:
         _print(report, store, dry_run)
+    _end_with(report, settings.max_reject_share)
+
+
+def _end_with(report: "StatsReport", allowed: float) -> None:
+    from forgetless.schemas.errors import TOO_MANY_REJECTS
+
+    if report.rejected > allowed * report.rows:
+        many = f"{report.rejected:,} of {report.rows:,} rows are rejects, {report.reasons[0]!r} the first"
+        click.echo(f"{many} → name other columns, or allow more with --max-reject-share", err=True)
+        raise SystemExit(TOO_MANY_REJECTS)
 
 
 def _settings(**asked: Any) -> "ForeignStats":

@@ -44,6 +44,8 @@ class ForeignStats(Frozen):
     """Kind of the records."""
     task: str = ""
     """Task name, stored with the records; the file's name if not given."""
+    max_reject_share: float = Field(0.9, ge=0, le=1)
+    """Over this share of rejects the command fails with exit code 3; what was stored stays."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "ForeignStats":

@@ -18,7 +18,7 @@ from forgetless.curator.models import load_tokenizer
 from forgetless.curator.store import Store
 from forgetless.curator.store.summary import summarise
 from forgetless.curator.store.verify import verify
-from forgetless.schemas.errors import UsageError
+from forgetless.schemas.errors import TOO_MANY_REJECTS, UsageError
 
 AFTER = ("--answer-after", ",".join(map(str, MARKER)))
 
@@ -76,6 +76,35 @@ def test_twice_adds_nothing_and_equal_rows_are_two_records(store: Path, tmp_path
     second = run(store, file, *AFTER)
     assert (second["added"], second["scored"], second["snapshot"]) == (0, 0, first["snapshot"])
     assert query(store, "SELECT count(DISTINCT run_id) AS n FROM runs") == [{"n": 1}]
+
+
+def test_stopped_between_records_and_scores_it_goes_on(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "made.parquet", rows())
+    append = Store.append
+
+    def stopped(self: Store, table: str, rows: Any) -> None:
+        if table == "token_stats":
+            raise OSError("gone")
+        append(self, table, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "append", stopped)
+        with pytest.raises(OSError, match="gone"):
+            run(store, file, *AFTER)
+    assert query(store, "SELECT count(*) AS n FROM records") == [{"n": 12}]
+    report = run(store, file, *AFTER)
+    assert (report["added"], report["scored"]) == (0, 12)
+    assert verify(Store.open(store))[0] == []
+
+
+def test_another_tokenizer_than_the_ids_is_noticed(store: Path, shared: Path) -> None:
+    arguments = [store, shared / STM, "--tokenizer", shared / "gpt2_tokenizer"]
+    shown = CliRunner().invoke(import_stats, [*map(str, arguments)])
+    assert shown.exit_code == TOO_MANY_REJECTS
+    assert "token 128000 is outside the vocabulary of 50,257" in shown.stdout
+    assert "60 of 60 rows are rejects" in shown.stderr
 
 
 def test_a_dry_run_reads_all_and_writes_nothing(store: Path, tmp_path: Path) -> None:
