@@ -22,7 +22,6 @@ def build(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
 
     from forgetless.curator.recipes import load_recipe
     from forgetless.pipelines.build import Build
-    from forgetless.schemas.errors import TOO_MANY_REJECTS
 
     loaded = load_recipe(recipe, overrides)
     if dry_run:
@@ -33,10 +32,17 @@ def build(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
         click.echo(json.dumps(dataclasses.asdict(report), indent=2))
     else:
         print_report(report, loaded.store)
+    end_with(report, loaded.store)
+
+
+def end_with(report: "BuildReport", store: Path) -> None:
+    """Exit code 3 where a step rejected more than it may."""
+    from forgetless.schemas.errors import TOO_MANY_REJECTS
+
     if refused := report.too_many_rejects():
         click.echo(
             f"{', '.join(refused)}: more rejects than allowed → "
-            f'forgetless sql {loaded.store} "FROM survival", then `filters` or `max_reject_share`',
+            f'forgetless sql {store} "FROM survival", then `filters` or `max_reject_share`',
             err=True,
         )
         raise SystemExit(TOO_MANY_REJECTS)

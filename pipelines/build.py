@@ -163,18 +163,19 @@ class Build:
             "SELECT digest, count(*) FILTER (status = 'accepted') AS accepted, "
             "count(*) FILTER (status = 'rejected') AS rejected FROM outcomes GROUP BY digest"
         ).to_pylist()
-        by_digest = {row["digest"]: row for row in rows}
-        return [
-            {
-                "name": step.name or step.pipeline,
-                "accepted": by_digest.get(pipeline.digest, {}).get("accepted", 0),
-                "rejected": by_digest.get(pipeline.digest, {}).get("rejected", 0),
-                "max_reject_share": step.max_reject_share,
-            }
-            for step in self.recipe.steps
-            if not isinstance(step, Score)
-            for pipeline in [self._pipelines[step.name or step.pipeline]]
-        ]
+        by_digest = {row["digest"]: (row["accepted"], row["rejected"]) for row in rows}
+        counts = []
+        for step in self.recipe.steps:
+            name = step.name or step.pipeline
+            if isinstance(step, Score):
+                accepted, rejected = ScoreRun(step, self.material, store, self.run_id).counts()
+            else:
+                accepted, rejected = by_digest.get(self._pipelines[name].digest, (0, 0))
+            share = step.max_reject_share
+            counts.append(
+                {"name": name, "accepted": accepted, "rejected": rejected, "max_reject_share": share}
+            )
+        return counts
 
 
 def _in_words(stage: Stage) -> str:

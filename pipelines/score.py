@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 CHUNK_TOKENS = 500_000
 CHUNK_ROWS = 1000
 
-TOO_LONG, NOT_FINITE = "too_long", "not_finite"
+TOO_LONG, NOT_FINITE, ENGINE = "too_long", "not_finite", "engine"
 REJECTIONS = {
     "other_tokenizer": "their ids are another vocabulary's",
     "outside_vocabulary": "a token id is outside the model's vocabulary",
     "no_target": "no target token has anything before it",
     TOO_LONG: "longer than the model's {limit:,} tokens; `long: windows` scores them in parts",
     NOT_FINITE: "a log-prob is not a finite number, as with damaged weights",
+    ENGINE: "the engine could not run them, as said above",
 }
 """Why a record is not scored, and how that is said."""
 
@@ -52,6 +53,14 @@ class ScoreRun:
     def missing(self) -> int:
         """Records that this scorer has neither scored nor rejected."""
         return int(self.store.query(f"SELECT count(*) AS n FROM ({self._missing()})")["n"][0].as_py())
+
+    def counts(self) -> tuple[int, int]:
+        """Records that it has scored, and rejected."""
+        found = self.store.query(
+            f"SELECT count(DISTINCT id) FILTER (rejection IS NULL) AS scored, count(DISTINCT id) AS ended "
+            f"FROM token_stats WHERE scorer = '{self.scorer()}'"
+        ).to_pylist()[0]
+        return found["scored"], found["ended"] - found["scored"]
 
     def mean_logprobs(self) -> dict[str, float]:
         """Mean log-prob of a target token of every row that is scored, by id."""
@@ -108,7 +117,7 @@ class ScoreRun:
             finally:
                 chunk.commit()
                 scorer.close()
-        return Counter({NOT_FINITE: chunk.not_finite}) if chunk.not_finite else Counter()
+        return chunk.refused
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         sql = f"SELECT id, token_ids, target_spans FROM ({self._missing()}) WHERE refusal IS NULL"
@@ -155,16 +164,18 @@ class _Chunk:
         self._scored: list[tuple[dict[str, Any], TokenStats]] = []
         self._rejected: list[tuple[str, str]] = []
         self._tokens = 0
-        self.not_finite = 0
+        self.refused: Counter[str] = Counter()
+        """How many were rejected, by reason."""
 
-    def add(self, record: dict[str, Any], stats: "TokenStats") -> None:
-        """A record with its statistics; one whose log-probs are no numbers is rejected."""
-        if np.isfinite(stats.logprob).all():
+    def add(self, record: dict[str, Any], stats: "TokenStats | None") -> None:
+        """A record with its statistics; one without, or whose log-probs are no numbers, is rejected."""
+        reason = ENGINE if stats is None else None if np.isfinite(stats.logprob).all() else NOT_FINITE
+        if reason:
+            self._rejected.append((record["id"], reason))
+            self.refused[reason] += 1
+        elif stats:
             self._scored.append((record, stats))
             self._tokens += len(stats.logprob)
-        else:
-            self._rejected.append((record["id"], NOT_FINITE))
-            self.not_finite += 1
         if self._tokens >= CHUNK_TOKENS or len(self._scored) + len(self._rejected) >= CHUNK_ROWS:
             self.commit()
 

@@ -277,6 +277,8 @@ class Score(Frozen):
     """What becomes of records longer than the model's context."""
     batch_tokens: int | None = Field(None, ge=64)
     """Tokens in one forward pass; what suits the device if not given."""
+    max_reject_share: float = Field(0.9, ge=0, le=1)
+    """With more records than this that cannot be scored, the run ends with exit code 3."""
     devices: int | None = Field(None, ge=1)
     """GPUs, each with a process of its own, all of them if not given; on a CPU processes, one if not given."""
 

@@ -30,5 +30,5 @@ class TokenStats:
 
 Record = tuple[str, list[int]]
 """Id and token ids."""
-Scored = tuple[str, TokenStats]
-"""Id and statistics."""
+Scored = tuple[str, TokenStats | None]
+"""Id and statistics; None where the engine could not run the record."""

@@ -35,7 +35,7 @@ class VllmScorer:
     def score(self, records: Iterable[Record], batch_tokens: int | None = None) -> Iterator[Scored]:
         """(id, statistics) of every record, in any order; `batch_tokens` of the first call hold for all.
 
-        A record that the engine cannot run has NaN for log-probs, and why is said.
+        Why the engine could not run a record is said.
 
         Raises:
             EngineError: vLLM cannot be started, or fails without finishing anything.
@@ -45,13 +45,12 @@ class VllmScorer:
         once = Sampling(max_tokens=1)
         requests = (Request(id=name, prompt_ids=ids, sampling=once, seed=0) for name, ids in records)
         for result in self._engine.generate(requests):
-            yield result.id, self._stats(result)
+            if result.error:
+                note(f"record {result.id} is not scored: {result.error}")
+            yield result.id, None if result.error else self._stats(result)
 
     def _stats(self, result: Result) -> TokenStats:
         tokens = len(result.prompt_ids) - 1
-        if result.error:
-            note(f"record {result.id} is not scored: {result.error}")
-            return TokenStats(np.full(tokens, np.nan, np.float32), None, None, None, None, None)
         logprobs = unpacked(result.prompt_scores["logprobs"], np.float32, tokens)
         ids = unpacked(result.prompt_scores["token_ids"], np.int32, tokens)
         ranks = unpacked(result.prompt_scores["ranks"], np.int32, tokens)[:, 0]

@@ -37,7 +37,7 @@ def score_in_windows(
 ) -> Iterator[Scored]:
     """(id, statistics) of every record by a scorer whose model takes `context` tokens."""
     cuts: dict[str, list[Window]] = {}
-    there: dict[str, dict[int, TokenStats]] = {}
+    there: dict[str, dict[int, TokenStats | None]] = {}
 
     def pieces() -> Iterator[Record]:
         for name, ids in records:
@@ -54,9 +54,10 @@ def score_in_windows(
             yield name, _joined(cuts.pop(name), [scored[i] for i in sorted(scored)])
 
 
-def _joined(cuts: list[Window], scored: list[TokenStats]) -> TokenStats:
-    if len(scored) == 1:
-        return scored[0]
+def _joined(cuts: list[Window], found: list[TokenStats | None]) -> TokenStats | None:
+    scored = [stats for stats in found if stats]
+    if len(found) == 1 or len(scored) < len(found):
+        return found[0] if len(found) == 1 else None
 
     def column(name: str) -> np.ndarray | None:
         parts = [getattr(stats, name) for stats in scored]
