@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
+    from rich.table import Table
 
     from forgetless.curator.store import Store
 
@@ -24,10 +26,13 @@ if TYPE_CHECKING:
 @click.option(
     "--init", is_flag=True, help="Print the statements that open the same views in any DuckDB client."
 )
-def sql(store: Path, query: str | None, snapshot: int | None, form: str, init: bool) -> None:
+@click.option(
+    "--explain-views", "explain", is_flag=True, help="Say what each view and macro is, with an example."
+)
+def sql(store: Path, query: str | None, snapshot: int | None, form: str, init: bool, explain: bool) -> None:
     """Ask a store in SQL (DuckDB's); `-` reads the query from stdin.
 
-    Without a query: the tables and views there are.
+    Without a query: the tables, views and macros there are, with their columns.
     """
     from forgetless.curator.store import Store
 
@@ -36,6 +41,8 @@ def sql(store: Path, query: str | None, snapshot: int | None, form: str, init: b
         from forgetless.curator.store.views import init_statements
 
         click.echo("\n".join(f"{statement};" for statement in init_statements(opened.files(snapshot))))
+    elif explain:
+        _explain_views()
     elif query is None:
         _print_views(opened, snapshot)
     else:
@@ -72,16 +79,45 @@ def _print_csv(rows: "pa.Table") -> None:
 
 def _print_views(store: "Store", snapshot: int | None) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
+    from forgetless.curator.store.macros import MACROS
     from forgetless.curator.store.views import ABOUT
+
+    table = _plain_table()
+    with store.connect(snapshot) as connection:
+        for name, about in ABOUT.items():
+            table.add_row(name, Text(about) + Text(f"\n{_columns(connection, name)}", "dim"))
+        for macro in MACROS:
+            shown = _columns(connection, f"{macro.name}()") if macro.is_table else "a value"
+            table.add_row(macro.name, Text(macro.about) + Text(f"\n{macro.call}: {shown}", "dim"))
+    Console().print(table)
+
+
+def _explain_views() -> None:
+    """A line on each view and macro, and a query that uses it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from forgetless.curator.store.macros import MACROS
+    from forgetless.curator.store.views import ABOUT, EXAMPLES
+
+    table = _plain_table()
+    for name, example in EXAMPLES.items():
+        table.add_row(name, Text(ABOUT[name]) + Text(f"\n{example}", "dim"))
+    for macro in MACROS:
+        table.add_row(macro.name, Text(f"{macro.about}\n{macro.call}") + Text(f"\n{macro.example}", "dim"))
+    Console().print(table)
+
+
+def _columns(connection: "duckdb.DuckDBPyConnection", source: str) -> str:
+    return ", ".join(connection.sql(f"FROM {source} LIMIT 0").columns)
+
+
+def _plain_table() -> "Table":
+    from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 1, 0), show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    with store.connect(snapshot) as connection:
-        for name, about in ABOUT.items():
-            columns = [row[0] for row in connection.sql(f"DESCRIBE {name}").fetchall()]
-            table.add_row(name, Text(about) + Text(f"\n{', '.join(columns)}", "dim"))
-    Console().print(table)
+    return table

@@ -134,7 +134,7 @@ MACROS = (
     Macro(
         "stm_share",
         (f"threshold := {HARD_PERPLEXITY}",),
-        "how many target tokens that mask would drop, by kind and scorer; ends of turns are not in play",
+        "how many target tokens that mask would drop, by kind and scorer",
         "FROM stm_share(2.5)",
         f"""SELECT kind, scorer, count(*) AS target_tokens, count(*) FILTER (in_play) AS in_play,
                    count(*) FILTER (in_play AND {_HARD}) AS dropped,

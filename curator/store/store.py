@@ -159,8 +159,9 @@ class Store:
     def connect(self, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB connection with the views over the committed files."""
         connection = duckdb.connect()
-        # Each view that reads a table asks for its layout: of the footers that are read already.
-        connection.execute("SET parquet_metadata_cache = true")
+        # Each view that reads a table asks for its layout: of the footers that are read already. DuckDB's bar for
+        # long queries would be drawn into what a program prints.
+        connection.execute("SET parquet_metadata_cache = true; SET enable_progress_bar = false")
         for statement in init_statements(self.files(snapshot)):
             connection.execute(statement)
         return connection

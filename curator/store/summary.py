@@ -25,8 +25,8 @@ QUERIES = {
         FROM outcomes GROUP BY step, pipeline, digest ORDER BY min(created)""",
     "scorers": """
         SELECT s.scorer, any_value(s.model) AS model, any_value(s.dtype) AS dtype,
-               any_value(s.engine) AS engine, count(*) AS scored,
-               (SELECT count(*) FROM records) - count(*) AS not_scored
+               any_value(s.engine) AS engine, count(*) FILTER (s.rejection IS NULL) AS scored,
+               count(s.rejection) AS rejected, (SELECT count(*) FROM records) - count(*) AS not_scored
         FROM token_stats s JOIN records USING (id) GROUP BY s.scorer ORDER BY max(s.created)""",
     "runs": f"""
         SELECT run_id, verb, state, started, last FROM last_runs ORDER BY started DESC LIMIT {SHOWN_RUNS}""",

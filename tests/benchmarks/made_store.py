@@ -43,7 +43,7 @@ def make_store(path: Path, records: int = 10_000, tokens: int = 500, seed: int =
     for first in range(0, records, CHUNK_ROWS):
         count = min(CHUNK_ROWS, records - first)
         lengths = rng.integers(tokens // 5, 2 * tokens - tokens // 5, count, endpoint=True)
-        starts = lengths // rng.integers(4, 12, count)
+        starts = np.maximum(lengths // rng.integers(4, 12, count), 1)  # the first token has no log-prob
         ids = [
             hashlib.blake2b(f"{seed}/{first + i}".encode(), digest_size=16).hexdigest() for i in range(count)
         ]

@@ -14,7 +14,8 @@ from given import COMMAND
 
 from forgetless.cli.table import fit
 from forgetless.curator.store import Store
-from forgetless.curator.store.views import ABOUT, VIEWS
+from forgetless.curator.store.macros import HELPERS, MACROS
+from forgetless.curator.store.views import ABOUT, EXAMPLES, VIEWS
 from forgetless.schemas.tables import TABLES
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -90,12 +91,13 @@ def test_text_is_cut_to_the_terminal_and_numbers_never(
 
 def test_the_views_open_in_any_duckdb_client(cli: Cli, folder: Path) -> None:
     statements = cli("sql", folder, "--init").stdout
-    assert statements.count(";\n") == len(TABLES) + len(VIEWS)
+    assert statements.count(";\n") == len(TABLES) + len(VIEWS) + len(HELPERS) + len(MACROS)
     with duckdb.connect() as client:
         client.execute(statements)
         assert client.sql("SELECT count(*) FROM records").fetchall() == [(4,)]
         foxes = client.sql("SELECT scorer, count(*) FROM tokens WHERE piece = ' fox' GROUP BY 1 ORDER BY 1")
         assert foxes.fetchall() == [("first", 2), ("second", 2), (None, 1)]
+        assert client.sql("SELECT count(*) FROM hard_tokens(2.5)").fetchall()[0][0] > 0
 
 
 def test_without_a_query_every_view_and_table_is_explained(cli: Cli, folder: Path) -> None:
@@ -105,6 +107,18 @@ def test_without_a_query_every_view_and_table_is_explained(cli: Cli, folder: Pat
         assert any(line.startswith(f"{name} ") for line in shown.splitlines())
         assert about.split()[0] in shown
     assert "hard_share" in shown
+    assert all(f"{macro.call}: " in " ".join(shown.split()) for macro in MACROS)
+
+
+def test_views_and_macros_are_explained_with_an_example_that_runs(cli: Cli, folder: Path) -> None:
+    shown = " ".join(cli("sql", folder, "--explain-views").stdout.split())
+    store = Store.open(folder)
+    for name in VIEWS:
+        assert f"{name} {ABOUT[name]} {EXAMPLES[name]}" in shown
+        store.query(EXAMPLES[name])
+    for macro in MACROS:
+        assert f"{macro.name} {macro.about} {macro.call} {macro.example}" in shown
+        store.query(macro.example)
 
 
 def test_query_from_stdin(folder: Path) -> None:

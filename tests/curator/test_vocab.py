@@ -13,7 +13,16 @@ from forgetless.curator.store.vocab import ensure_vocab, pieces
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
-TEXTS = ["Once upon a time", " two  spaces\n\ttab", "naïve café", "日本 ☃ 🙂", "x = {'a': 1}"]
+SPLIT = {"gpt2_tokenizer": "🙂", "stories260k": "日本 🙂"}
+"""Text of which a vocabulary has no whole characters."""
+TEXTS = [
+    "Once upon a time",
+    " two  spaces\n\ttab",
+    "naïve café",
+    "日本 ☃ 🙂",
+    "x = {'a': 1}",
+    "👩‍👩‍👧 família 中文漢字 é🏳️‍🌈",
+]
 
 
 @pytest.fixture(params=["demo", "stories260k", "gpt2_tokenizer"])
@@ -42,6 +51,25 @@ def test_the_pieces_of_a_text_are_the_text(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     joined = b"".join(as_bytes(known[index]) for index in ids).decode()
     assert joined in (text, f" {text}"), "sentencepiece may put a space in front"
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_a_character_split_over_tokens_shows_as_its_bytes(name: str) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("../shared is absent")
+    tokenizer = load_tokenizer(SHARED / name)
+    known = pieces(tokenizer)
+    shown = "".join(known[i] for i in tokenizer(SPLIT[name], add_special_tokens=False)["input_ids"])
+    expected = "".join(c if c == " " else "".join(f"<0x{b:02X}>" for b in c.encode()) for c in SPLIT[name])
+    assert shown.strip() == expected.strip()
+
+
+def test_marks_are_told_from_text(tokenizer: Any, tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store")
+    ensure_vocab(store, tokenizer, "t")
+    special = set(store.query("SELECT piece FROM vocab WHERE special")["piece"].to_pylist())
+    assert special >= set(tokenizer.all_special_tokens)
+    assert not special & {" the", "the", "e", "\n"}
 
 
 def test_there_is_a_piece_for_every_id(tokenizer: Any) -> None:
