@@ -16,7 +16,7 @@ from forgetless.schemas.errors import BAD_USAGE, DISK, FAILED, ForgetlessError, 
 
 SECTIONS = {
     "Make data": ["build", "score", "import-stats"],
-    "Look at it": ["report", "sql", "show", "compare", "status", "verify"],
+    "Look at it": ["report", "sql", "show", "compare", "status", "verify", "compact"],
     "Use it": ["train", "export"],
     "Get started": ["demo", "doctor", "template", "check", "bench"],
 }
