@@ -106,11 +106,10 @@ class Store:
 
     def _described(self, scores: pa.Table) -> pa.Table:
         """Scores with what the rows they belong to are; null where there is no such row."""
-        with self.connect() as connection:
+        sql = "SELECT id, kind, task, step, status = 'accepted' AS accepted FROM outcomes SEMI JOIN scores USING (id)"
+        with self.connect(query=sql) as connection:
             connection.register("scores", scores.select(["id"]))
-            found = connection.sql(
-                "SELECT id, kind, task, step, status = 'accepted' AS accepted FROM outcomes SEMI JOIN scores USING (id)"
-            ).to_arrow_table()
+            found = connection.sql(sql).to_arrow_table()
         rows = {row["id"]: row for row in found.to_pylist()}
         ids = scores["id"].to_pylist()
         for name in ("kind", "task", "step", "accepted"):
@@ -156,19 +155,19 @@ class Store:
             versions = json.loads(found[0]["versions"])
         return {name: table.files(versions.get(name)) for name, table in self.tables.items()}
 
-    def connect(self, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
-        """An in-memory DuckDB connection with the views over the committed files."""
+    def connect(self, snapshot: int | None = None, query: str | None = None) -> duckdb.DuckDBPyConnection:
+        """An in-memory DuckDB connection with the views over the committed files; those for `query`, if given."""
         connection = duckdb.connect()
         # Each view that reads a table asks for its layout: of the footers that are read already. DuckDB's bar for
         # long queries would be drawn into what a program prints.
         connection.execute("SET parquet_metadata_cache = true; SET enable_progress_bar = false")
-        for statement in init_statements(self.files(snapshot)):
+        for statement in init_statements(self.files(snapshot), query):
             connection.execute(statement)
         return connection
 
     def query(self, sql: str, snapshot: int | None = None) -> pa.Table:
         """Rows of one SQL query, at a snapshot or now. UsageError with DuckDB's own words if it is wrong."""
-        with self.connect(snapshot) as connection:
+        with self.connect(snapshot, sql) as connection:
             try:
                 relation = connection.sql(sql)
                 return pa.table({}) if relation is None else relation.to_arrow_table()

@@ -28,6 +28,10 @@ CHECKS = {
         "SELECT id FROM token_stats s JOIN outcomes o USING (id) WHERE len(s.logprob) <> len(o.token_ids) "
         "OR len(s.entropy) <> len(o.token_ids) OR len(s.rank) <> len(o.token_ids)"
     ),
+    "scores say of their rows what they are not": (
+        "SELECT id FROM token_stats s JOIN outcomes o USING (id) WHERE (s.record_kind, s.record_task, s.record_step, "
+        "s.record_accepted) IS DISTINCT FROM (o.kind, o.task, o.step, o.status = 'accepted')"
+    ),
     "scores belong to no row": "SELECT id FROM token_stats WHERE id NOT IN (SELECT id FROM outcomes)",
 }
 """What is wrong → the query that finds the ids where it is."""

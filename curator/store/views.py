@@ -1,5 +1,6 @@
 """The views that people query, as SQL over the committed files."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from forgetless.curator.store.macros import HELPERS, MACROS, listed, statement
@@ -123,14 +124,30 @@ EXAMPLES = {
 """A query for each view."""
 
 
-def init_statements(files: Mapping[str, Sequence[str]]) -> list[str]:
-    """Statements that any DuckDB client can run: views over `files` (table → committed parts), and macros."""
-    tables = [
-        f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM read_parquet([{', '.join(map(_quote, parts))}])"
-        for table, parts in files.items()
-    ]
-    views = [f"CREATE OR REPLACE VIEW {name} AS {' '.join(sql.split())}" for name, sql in VIEWS.items()]
-    return [*tables, *map(statement, HELPERS), *views, *map(statement, MACROS)]
+def init_statements(files: Mapping[str, Sequence[str]], query: str | None = None) -> list[str]:
+    """Statements that any DuckDB client can run: views over `files` (table → committed parts), and macros.
+
+    With a `query`, only those that it names and what they are made of: DuckDB takes some milliseconds for each.
+    All of them where it names none, as `SHOW TABLES` does.
+    """
+    made = {
+        name: f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{', '.join(map(_quote, parts))}])"
+        for name, parts in files.items()
+    }
+    made |= {macro.name: statement(macro) for macro in HELPERS}
+    made |= {name: f"CREATE OR REPLACE VIEW {name} AS {' '.join(sql.split())}" for name, sql in VIEWS.items()}
+    made |= {macro.name: statement(macro) for macro in MACROS}
+    wanted = made.keys() & _words(query or "") or set(made)
+    chosen = []
+    for name in reversed(made):  # what each is made of stands before it
+        if name in wanted:
+            chosen.append(made[name])
+            wanted = wanted if name in files else wanted | _words(made[name])
+    return chosen[::-1]
+
+
+def _words(sql: str) -> set[str]:
+    return set(re.findall(r"\w+", sql.lower()))
 
 
 def _quote(text: str) -> str:

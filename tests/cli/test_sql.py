@@ -121,6 +121,13 @@ def test_views_and_macros_are_explained_with_an_example_that_runs(cli: Cli, fold
         store.query(macro.example)
 
 
+def test_a_query_that_names_nothing_sees_everything(folder: Path) -> None:
+    store = Store.open(folder)
+    assert set(store.query("SHOW TABLES")["name"].to_pylist()) == {*TABLES, *VIEWS}
+    macros = store.query("SELECT function_name AS name FROM duckdb_functions() WHERE NOT internal")
+    assert set(macros["name"].to_pylist()) == {macro.name for macro in (*HELPERS, *MACROS)}
+
+
 def test_query_from_stdin(folder: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "sql", str(folder), "-", "--format", "csv"],

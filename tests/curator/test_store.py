@@ -191,6 +191,16 @@ def test_verify_is_content_with_two_scorers(store: Store) -> None:
     assert (rows["outcomes"], rows["token_stats"]) == (1, 2)
 
 
+def test_scores_say_what_their_rows_are(store: Store) -> None:
+    store.append("outcomes", [row("a", task="sums"), row("b", status="intermediate")])
+    store.append("token_stats", [score("a"), score("b"), score("c")])
+    columns = "id, record_kind, record_task, record_step, record_accepted"
+    assert [list(r.values()) for r in store.query(f"SELECT {columns} FROM token_stats ORDER BY id").to_pylist()] == [
+        ["a", "bos_replay", "sums", "bos", True], ["b", "bos_replay", None, "bos", False], ["c", None, None, None, None]
+    ]  # fmt: skip
+    assert store.query("SELECT id FROM perplexity")["id"].to_pylist() == ["a"]
+
+
 def test_a_snapshot_outlives_old_log_files(store: Store) -> None:
     """deltalake writes a checkpoint every 100 commits, and by itself then drops log files older than 30 days."""
     store.append("outcomes", [row("first")])
