@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -53,8 +54,9 @@ def packed_attention(
     if query.is_cuda and query.dtype != torch.float32:
         return _variable_length(query, key, value, scale, sliding_window), None
     one = _in_blocks if query.dtype == torch.bfloat16 and not query.is_cuda else _whole
-    parts = [x.split(list(_lengths.get()), dim=2) for x in (query, key, value)]
-    seen = [one(*qkv, scale, sliding_window) for qkv in zip(*parts, strict=True)]
+    queries, keys, values = (x.split(list(_lengths.get()), dim=2) for x in (query, key, value))
+    records = zip(queries, keys, values, strict=True)
+    seen = [one(q, k, v, scale, sliding_window) for q, k, v in records]
     return torch.cat(seen, dim=2).transpose(1, 2).contiguous(), None
 
 
@@ -88,13 +90,19 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor, scale: float, window: 
         keys_HDK = key_HTD[:, first:end].transpose(1, 2)
         scores_HNK = block_HGBD.reshape(heads, -1, size) @ keys_HDK
         scores_HGBK = scores_HNK.unflatten(1, (-1, end - begin))
-        behind_BK = torch.arange(begin, end)[:, None] - torch.arange(first, end)
-        unseen_BK = behind_BK < 0 if window is None else (behind_BK < 0) | (behind_BK >= window)
-        diagonal = begin - first if window is None else 0  # keys before the block are seen by all of it
-        scores_HGBK[..., diagonal:].masked_fill_(unseen_BK[:, diagonal:], -math.inf)
+        scores_HGBK[..., begin - first :].masked_fill_(_later(end - begin), -math.inf)
+        if window:
+            behind_BK = torch.arange(begin, end)[:, None] - torch.arange(first, end)
+            scores_HGBK.masked_fill_(behind_BK >= window, -math.inf)
         seen_HND = scores_HNK.softmax(-1) @ value_HTD[:, first:end]
         seen_HGTD[:, :, begin:end] = seen_HND.unflatten(1, (-1, end - begin))
     return seen_HGTD.flatten(0, 1)[None]
+
+
+@lru_cache(maxsize=BLOCK)
+def _later(size: int) -> Tensor:
+    """True where a key of a block comes after a query of the same block, [size, size]."""
+    return torch.ones(size, size, dtype=torch.bool).triu(1)
 
 
 def _variable_length(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:

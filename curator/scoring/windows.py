@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def _joined(cuts: list[Window], found: list[TokenStats | None]) -> TokenStats | 
     if len(found) == 1 or len(scored) < len(found):
         return found[0] if len(found) == 1 else None
 
-    def column(name: str) -> np.ndarray | None:
+    def column(name: str) -> Any:
         parts = [getattr(stats, name) for stats in scored]
         if any(part is None for part in parts):
             return None

@@ -86,3 +86,16 @@ def test_the_readmes_recipes_are_some() -> None:
     assert len(recipe.steps) == 4 and recipe.train
     targets = parse_recipe(whole | more, base=Path("/"))  # writers and steps, to be put into the first
     assert len(targets.steps) == 6 and set(targets.writers) == {"teacher", "hosted"}
+
+
+def test_score_as_asked(recipe: Path) -> None:
+    store = recipe.parent / "store"
+    if not store.exists():
+        run("build", recipe)
+    how = ["--dtype", "bfloat16", "--top-k", 3, "--devices", 2, "--long", "windows", "--batch-tokens", 64]
+    said = run("score", store, *how)
+    opened = Store.open(store)
+    found = opened.query("SELECT * FROM token_stats WHERE dtype = 'bfloat16'").to_pylist()
+    assert len(found) == opened.query("FROM records").num_rows
+    assert re.search(rf"score +{len(found)} +0 *\n", said)
+    assert {len(row["topk_ids"][1]) for row in found} == {3} and {row["windows"] for row in found} == {1}
