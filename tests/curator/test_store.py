@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from forgetless.curator.store import Store
@@ -199,6 +200,23 @@ def test_scores_say_what_their_rows_are(store: Store) -> None:
         ["a", "bos_replay", "sums", "bos", True], ["b", "bos_replay", None, "bos", False], ["c", None, None, None, None]
     ]  # fmt: skip
     assert store.query("SELECT id FROM perplexity")["id"].to_pylist() == ["a"]
+
+
+def test_parts_are_written_as_was_measured_best(store: Store) -> None:
+    store.append("outcomes", [row(f"r{i}") for i in range(1500)])
+    store.append("token_stats", [score(f"r{i}") for i in range(1500)])
+    for table, column, encoding, groups in (
+        ("outcomes", "token_ids", "RLE_DICTIONARY", 2), ("token_stats", "logprob", "BYTE_STREAM_SPLIT", 3),
+        ("token_stats", "rank", "RLE_DICTIONARY", 3),
+    ):  # fmt: skip
+        footer = pq.read_metadata(store.files()[table][-1])
+        chunks = {
+            footer.row_group(0).column(i).path_in_schema: footer.row_group(0).column(i)
+            for i in range(footer.num_columns)
+        }
+        chunk = chunks[f"{column}.list.element"]
+        assert encoding in chunk.encodings and chunk.compression == "ZSTD"
+        assert footer.num_row_groups == groups
 
 
 def test_a_snapshot_outlives_old_log_files(store: Store) -> None:
