@@ -207,7 +207,6 @@ def test_parts_are_written_as_was_measured_best(store: Store) -> None:
     store.append("token_stats", [score(f"r{i}") for i in range(1500)])
     for table, column, encoding, groups in (
         ("outcomes", "token_ids", "RLE_DICTIONARY", 2), ("token_stats", "logprob", "BYTE_STREAM_SPLIT", 3),
-        ("token_stats", "rank", "RLE_DICTIONARY", 3),
     ):  # fmt: skip
         footer = pq.read_metadata(store.files()[table][-1])
         chunks = {
