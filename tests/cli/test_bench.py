@@ -40,3 +40,18 @@ def test_dedup_says_what_was_found(cli: Cli) -> None:
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("filter ")
     shown = cli("bench", "dedup", "--rounds", "1")
     assert f"{compared['found']:,}" in shown.stdout and "times the library's" in shown.stdout
+
+
+def test_scoring_is_faster_than_the_plain_loop(cli: Cli) -> None:
+    """At full size see the README; here few records, and a ratio that noise does not reach."""
+    done = cli("bench", "score", "--records", "12", "--rounds", "1", "--peer", "transformers", "--json")
+    assert done.returncode == 0, done.stderr
+    compared = json.loads(done.stdout)
+    (turn,) = compared["rounds"]
+    ours, plain = (turn["sides"][side] for side in ("ours", "transformers"))
+    ratio = compared["peers"]["transformers"]["ratio"]
+    assert ratio == ours["tokens_per_second"] / plain["tokens_per_second"] > 1
+    assert compared["extra_bytes"] < 2**30
+    assert done.stderr.startswith("ours ")
+    wrong = cli("bench", "score", "--peer", "nobody")
+    assert wrong.returncode == 2
