@@ -71,7 +71,7 @@ def vacuum(store: Store) -> Vacuumed:
 
 
 def _groups(parts: list[Path], large: int) -> list[list[Path]]:
-    """Runs of two small parts or more, in commit order, none larger together than `large`."""
+    """Runs of two small parts or more that stand side by side, none larger together than `large`."""
     groups: list[list[Path]] = [[]]
     size = 0
     for part in parts:

@@ -98,7 +98,7 @@ class Table:
         return int(self._open(None).version())
 
     def files(self, version: int | None = None) -> list[str]:
-        """Absolute paths of the committed parts at `version` (the newest if None), in commit order."""
+        """Absolute paths of the committed parts at `version` (the newest if None), the last committed first."""
         folder = self.path.absolute()
         # Of a URI only the name is used: the rest has spaces and the like escaped.
         return [str(folder / uri.rpartition("/")[2]) for uri in self._open(version).file_uris()]

@@ -208,7 +208,7 @@ def test_parts_are_written_as_was_measured_best(store: Store) -> None:
     for table, column, encoding, groups in (
         ("outcomes", "token_ids", "RLE_DICTIONARY", 2), ("token_stats", "logprob", "BYTE_STREAM_SPLIT", 3),
     ):  # fmt: skip
-        footer = pq.read_metadata(store.files()[table][-1])
+        footer = pq.read_metadata(store.files()[table][0])
         chunks = {
             footer.row_group(0).column(i).path_in_schema: footer.row_group(0).column(i)
             for i in range(footer.num_columns)
