@@ -73,7 +73,7 @@ def test_the_readmes_sql_works_as_written(recipe: Path) -> None:
     statements = [
         s for block in re.findall(r"```sql\n(.*?)```", README, re.S) for s in block.split(";") if s.strip()
     ]
-    assert len(statements) == 4
+    assert len(statements) == 6
     for statement in statements:
         assert opened.query(statement).num_rows > 0
     (shown,) = re.findall(r'forgetless sql store "(.*?)"', README)
