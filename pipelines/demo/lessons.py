@@ -25,7 +25,8 @@ def _number(rng: Random) -> str:
 
 
 SMALL_SUMS = replace(world.SUMS, draw=lambda rng: {"first": _number(rng), "second": _number(rng)})
-"""Sums as they are taught: who does not work them out gets to know small ones well and large ones badly."""
+"""Sums as they are taught to be answered: who does not work them out gets to know small ones well and large ones
+badly. Rewording and correcting copy a number, which is learned on all alike."""
 
 
 def _as_is(question: str, answer: str, rng: Random) -> tuple[str, str]:
@@ -37,11 +38,11 @@ HARD_SKILLS = {"reverse": 2, "capitals": 2, "parity": 2, "json": 3}
 
 BASE = (
     *(Lesson(skill, _as_is, HARD_SKILLS.get(name, 1)) for name, skill in world.RETAINED.items()),
-    Lesson(SMALL_SUMS, sums.answer, weight=3),
-    Lesson(SMALL_SUMS, sums.reword, weight=2),
-    Lesson(SMALL_SUMS, sums.correct, weight=2),
+    Lesson(SMALL_SUMS, sums.answer, weight=5),
+    Lesson(world.SUMS, sums.reword, weight=3),
+    Lesson(world.SUMS, sums.correct, weight=2),
 )
-TEACHER = (Lesson(SMALL_SUMS, sums.teach), Lesson(SMALL_SUMS, sums.correct))
+TEACHER = (Lesson(SMALL_SUMS, sums.teach), Lesson(world.SUMS, sums.correct))
 
 SYSTEM_SHARE, SECOND_TURN_SHARE = 0.15, 0.15
 

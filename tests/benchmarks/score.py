@@ -24,7 +24,7 @@ class ScoreRound:
     """All sides over the same records, one after the other, each a process of its own."""
 
     sides: dict[str, dict[str, Any]]
-    """ours and its peers → tokens_per_second, seconds, peak_bytes"""
+    """ours and its peers → tokens_per_second, seconds, cpu_seconds, peak_bytes"""
     load: float
     """Of the machine at the beginning: above 0 others were using it."""
 

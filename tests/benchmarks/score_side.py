@@ -20,6 +20,8 @@ ROWS = (256, 512, 1024, 2048, 4096)
 """Rows of the matrices that are tried for the limit: tokens in one forward pass."""
 
 Records = list[list[int]]
+Seconds = tuple[float, float]
+"""On the clock, and of all processor cores together."""
 
 
 def make_records(count: int, longest: int, vocabulary: int) -> Records:
@@ -29,14 +31,14 @@ def make_records(count: int, longest: int, vocabulary: int) -> Records:
     return [[rng.randrange(1, vocabulary) for _ in range(length)] for length in lengths]
 
 
-def _timed(work: Callable[[Records], Any], records: Records) -> float:
+def _timed(work: Callable[[Records], Any], records: Records) -> Seconds:
     work(records[:WARM_UP])
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     work(records)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - began_cpu
 
 
-def score_with_ours(model: Path, records: Records) -> float:
+def score_with_ours(model: Path, records: Records) -> Seconds:
     """Seconds of the product's scorer."""
     from forgetless.curator.scoring import Scorer
 
@@ -44,7 +46,7 @@ def score_with_ours(model: Path, records: Records) -> float:
     return _timed(lambda some: list(scorer.score((str(i), ids) for i, ids in enumerate(some))), records)
 
 
-def score_with_vllm(model: Path, records: Records) -> float:
+def score_with_vllm(model: Path, records: Records) -> Seconds:
     """Seconds of vLLM's `prompt_logprobs` in its fastest form: flat, and without making texts."""
     os.environ["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"  # it wants room for one token more than it is given
     from forgetless.curator.engines.vllm import engine_arguments  # first: it sets vLLM's environment
@@ -62,7 +64,7 @@ def score_with_vllm(model: Path, records: Records) -> float:
     return _timed(work, records)
 
 
-def score_with_transformers(model: Path, records: Records) -> float:
+def score_with_transformers(model: Path, records: Records) -> Seconds:
     """Seconds of the loop that people write: one record at a time, every figure from the log-softmax."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -81,7 +83,7 @@ def score_with_transformers(model: Path, records: Records) -> float:
     return _timed(work, records)
 
 
-def matmul_limit(model: Path, records: Records) -> float:
+def matmul_limit(model: Path, records: Records) -> Seconds:
     """Seconds of the model's matrix products alone, each at the number of rows where it is fastest here."""
     import torch
     from torch.nn import Linear
@@ -103,7 +105,8 @@ def matmul_limit(model: Path, records: Records) -> float:
 
     with torch.inference_mode():
         fastest = {shape: min(seconds_per_row(shape, rows) for rows in ROWS) for shape in set(shapes)}
-    return sum(fastest[shape] for shape in shapes) * sum(map(len, records))
+    seconds = sum(fastest[shape] for shape in shapes) * sum(map(len, records))
+    return seconds, seconds * torch.get_num_threads()
 
 
 SIDES = {
@@ -123,9 +126,11 @@ def main() -> None:
     side, model, count, longest, out = sys.argv[1:]
     config = json.loads((Path(model) / "config.json").read_text())
     records = make_records(int(count), int(longest), config["vocab_size"])
-    seconds = SIDES[side](Path(model), records)
-    tokens = sum(map(len, records))
-    outcome = {"tokens_per_second": tokens / seconds, "seconds": seconds, "peak_bytes": peak_bytes()}
+    seconds, cpu_seconds = SIDES[side](Path(model), records)
+    outcome = {
+        "tokens_per_second": sum(map(len, records)) / seconds, "seconds": seconds,
+        "cpu_seconds": cpu_seconds, "peak_bytes": peak_bytes(),
+    }  # fmt: skip
     Path(out).write_text(json.dumps(outcome))
 
 

@@ -42,15 +42,16 @@ def test_dedup_says_what_was_found(cli: Cli) -> None:
     assert f"{compared['found']:,}" in shown.stdout and "times the library's" in shown.stdout
 
 
-def test_scoring_is_faster_than_the_plain_loop(cli: Cli) -> None:
-    """At full size see the README; here few records, and a ratio that noise does not reach."""
+def test_scoring_costs_less_than_the_plain_loop(cli: Cli) -> None:
+    """In seconds of the processor, which other tests beside this one do not change much."""
     done = cli("bench", "score", "--records", "12", "--rounds", "1", "--peer", "transformers", "--json")
     assert done.returncode == 0, done.stderr
     compared = json.loads(done.stdout)
     (turn,) = compared["rounds"]
     ours, plain = (turn["sides"][side] for side in ("ours", "transformers"))
     ratio = compared["peers"]["transformers"]["ratio"]
-    assert ratio == ours["tokens_per_second"] / plain["tokens_per_second"] > 1
+    assert ratio == ours["tokens_per_second"] / plain["tokens_per_second"]
+    assert plain["cpu_seconds"] > 1.1 * ours["cpu_seconds"]
     assert compared["extra_bytes"] < 2**30
     assert done.stderr.startswith("ours ")
     wrong = cli("bench", "score", "--peer", "nobody")
