@@ -1,0 +1,152 @@
+"""The report as one HTML page that needs nothing beside itself."""
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from forgetless.curator.report import svg
+from forgetless.curator.report.answers import ALL_KINDS
+from forgetless.curator.report.distribution import TOKEN_STEP, Distribution
+from forgetless.curator.report.examples import SHOWN_TOKENS
+from forgetless.curator.report.hardest import AROUND
+from forgetless.curator.report.heatmap import LEVELS, Mark
+from forgetless.curator.report.order import figure, interval_text
+from forgetless.curator.report.overview import Overview
+from forgetless.curator.report.survival import Ending, Stage
+from forgetless.curator.report.visible import one_line, safe, tangible
+from forgetless.schemas.errors import UsageError
+from forgetless.schemas.tables import HARD_PERPLEXITY
+
+PAGE = Path(__file__).parent / "page"
+THRESHOLDS = [math.exp(TOKEN_STEP * edge) for edge in range(6, 231, 4)]
+"""Where the page can set the threshold: from 1.13 to 98, with 2.5 among them."""
+DEFAULT = min(range(len(THRESHOLDS)), key=lambda i: abs(THRESHOLDS[i] - HARD_PERPLEXITY))
+
+
+def render(overview: Overview) -> str:
+    """The page. All that comes from the store is escaped, and the page allows no script or style but its own."""
+    style, script = (PAGE / "page.css").read_text() + _level_styles(), (PAGE / "page.js").read_text()
+    template = _environment().get_template("page.html")
+    return template.render(
+        o=overview, style=Markup(style), script=Markup(script), policy=_policy(style, script),
+        **_figures(overview.distributions),
+        kinds_of_hardest=[kind for kind in ALL_KINDS if any(h.kind == kind for h in overview.hardest)],
+        has_examples=any(each.examples for each in overview.versions),
+        refused=[(s, e) for s in overview.stages for e in s.endings if e.role == "refused"],
+    )  # fmt: skip
+
+
+def heatmap(marks: Sequence[Mark]) -> Markup:
+    """Tokens one behind another; each carries its numbers as position|id|log-prob|rank|entropy."""
+    return Markup("").join(map(_token, marks))
+
+
+def _token(m: Mark) -> Markup:
+    text = tangible(m.piece) if m.piece.strip(" ") else m.piece.replace(" ", "␣")
+    text += "\n" if "\n" in m.piece else ""
+    if m.level is None:
+        return Markup("<span>{}</span>").format(text)
+    name = f"t l{LEVELS.index(m.level)}" + (" h" if m.is_hard else "")
+    numbers = (m.position, m.token_id, _number(m.logprob), m.rank, _number(m.entropy))
+    return Markup('<span class="{}" data-v="{}">{}</span>').format(
+        name, "|".join("" if n is None else str(n) for n in numbers), text
+    )
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        svg=svg, heatmap=heatmap, LEVELS=LEVELS, HARD=HARD_PERPLEXITY, THRESHOLDS=THRESHOLDS, DEFAULT=DEFAULT,
+        SHOWN_TOKENS=SHOWN_TOKENS, KINDS=ALL_KINDS, figure=figure, interval_text=interval_text,
+        axis_of=_axis_of, AROUND=AROUND, parts_of=_parts_of, named_endings=_named_endings, classes_of=_classes_of,
+    )  # fmt: skip
+    environment.filters.update(
+        safe_text=safe, one_line=one_line, piece=lambda text: tangible(text).replace(" ", "␣"),
+        count="{:,}".format, percent="{:.1%}".format, short=lambda name: str(name)[:12],
+        when=lambda time: time.strftime("%-d %B %Y, %H:%M UTC"),
+    )  # fmt: skip
+    return environment
+
+
+def _figures(found: Sequence[Distribution]) -> dict[str, Any]:
+    """Axes and curves, which all kinds share."""
+    above = {d.kind: [round(d.above(threshold), 4) for threshold in THRESHOLDS] for d in found}
+    lines = [(kind, list(zip(THRESHOLDS, shares, strict=True))) for kind, shares in above.items()]
+    up = svg.share_axis(max((share for shares in above.values() for share in shares), default=1.0))
+    across = svg.Axis(THRESHOLDS[0], THRESHOLDS[-1], [1.5, HARD_PERPLEXITY, 5, 10, 20, 50], logarithmic=True)
+    return {
+        "above": above,
+        "curves": svg.curves(lines, across, up),
+        "curve_axis": across,
+        "hard_axis": svg.share_axis(max((d.hard.high for d in found), default=1.0)),
+        "record_axis": _axis_of([d.record_quantiles.p95 * 1.5 for d in found]),
+        "token_axis": _axis_of([d.token_quantiles.p95 for d in found]),
+    }
+
+
+def _axis_of(values: Sequence[float]) -> svg.Axis:
+    return svg.perplexity_axis(max(values, default=10.0))
+
+
+def _named_endings(stage: Stage) -> list[tuple[Ending, str]]:
+    """Each ending with the class of its colour; from the fourth that refuses on, they share one."""
+    refusing = [ending for ending in stage.endings if ending.role == "refused"]
+    return [
+        (e, f"refused-{min(refusing.index(e), 3)}" if e.role == "refused" else e.role) for e in stage.endings
+    ]
+
+
+def _parts_of(stage: Stage) -> list[tuple[str, float]]:
+    return [(name, ending.rows / stage.rows) for ending, name in _named_endings(stage)]
+
+
+def _classes_of(d: Distribution) -> list[tuple[str, float]]:
+    return [(f"l{level}", count / d.tokens) for level, count in enumerate(d.levels) if count]
+
+
+def _level_styles() -> str:
+    return "".join(
+        f".l{i}{{background:{level.background};color:{level.foreground};fill:{level.background}}}"
+        f".on.l{i}{{fill:{level.foreground}}}"
+        for i, level in enumerate(LEVELS)
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """Content security policy: nothing is loaded, and only these two texts are obeyed."""
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def write_page(path: Path, page: str) -> int:
+    """Write the page and return its bytes. UsageError where no file can be written."""
+    if path.is_dir():
+        raise UsageError(f"{str(path)!r} is a folder", "name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {str(path.absolute().parent)!r}", "make it first")
+    try:
+        return path.write_bytes(page.encode())
+    except PermissionError:
+        raise UsageError(f"{str(path)!r} must not be written", "name another place for the page") from None
