@@ -23,7 +23,8 @@ TOKEN_BINS = 1000
 # What stands in for an own answer is another kind's text: left out, as in `forgetless compare`.
 _SCORED = """
     FROM records r JOIN token_stats s USING (id)
-    WHERE s.scorer = $scorer AND s.rejection IS NULL AND s.target_tokens > 0 AND r.fallback IS NULL
+    WHERE s.scorer = $scorer AND s.rejection IS NULL AND isfinite(s.sum_logprob) AND s.target_tokens > 0
+      AND r.fallback IS NULL
       AND ($task::VARCHAR IS NULL OR r.task = $task)"""
 
 _RECORDS = f"""

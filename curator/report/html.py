@@ -14,7 +14,7 @@ from forgetless.curator.report import svg
 from forgetless.curator.report.answers import ALL_KINDS
 from forgetless.curator.report.distribution import TOKEN_STEP, Distribution
 from forgetless.curator.report.examples import SHOWN_TOKENS
-from forgetless.curator.report.hardest import AROUND
+from forgetless.curator.report.hardest import AROUND, POOL
 from forgetless.curator.report.heatmap import LEVELS, Mark
 from forgetless.curator.report.order import figure, interval_text
 from forgetless.curator.report.overview import Overview
@@ -74,7 +74,8 @@ def _environment() -> Environment:
     environment.globals.update(
         svg=svg, heatmap=heatmap, LEVELS=LEVELS, HARD=HARD_PERPLEXITY, THRESHOLDS=THRESHOLDS, DEFAULT=DEFAULT,
         SHOWN_TOKENS=SHOWN_TOKENS, KINDS=ALL_KINDS, figure=figure, interval_text=interval_text,
-        axis_of=_axis_of, AROUND=AROUND, parts_of=_parts_of, named_endings=_named_endings, classes_of=_classes_of,
+        axis_of=_axis_of, AROUND=AROUND,
+        POOL=POOL, parts_of=_parts_of, named_endings=_named_endings, classes_of=_classes_of,
     )  # fmt: skip
     environment.filters.update(
         safe_text=safe, one_line=one_line, piece=lambda text: tangible(text).replace(" ", "␣"),

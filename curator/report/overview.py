@@ -31,10 +31,10 @@ _COUNTS = """
 
 _SCORERS = """
     SELECT s.scorer, any_value(s.model) AS model, any_value(s.dtype) AS dtype, any_value(s.engine) AS engine,
-           count(*) FILTER (s.rejection IS NULL) AS scored, count(*) FILTER (s.rejection IS NOT NULL) AS refused,
-           max(s.windows) AS windows, max(s.created) AS last
+           count(DISTINCT s.id) FILTER (s.rejection IS NULL) AS scored, count(DISTINCT s.id) - scored AS refused,
+           max(s.created) AS last
     FROM token_stats s JOIN records r USING (id) WHERE $task::VARCHAR IS NULL OR r.task = $task
-    GROUP BY s.scorer ORDER BY last DESC, s.scorer"""
+    GROUP BY s.scorer ORDER BY scored = 0, last DESC, s.scorer"""
 
 _MODELS = """
     SELECT model, list(DISTINCT step ORDER BY step) AS steps, count(*) AS rows FROM outcomes
@@ -55,7 +55,7 @@ class Overview:
     """What there is to be said of a store."""
 
     name: str
-    """Of the store's folder."""
+    """Of the store's folder, and of the one that it is in."""
     made: datetime
     snapshot: int | None
     """The one it was read at; None: as it was when the report was made."""
@@ -103,7 +103,7 @@ def read_overview(
         ]
         has_examples = any(each.examples for each in versions)
         return Overview(
-            name=store.path.resolve().name, made=datetime.now(UTC), snapshot=snapshot, task=task,
+            name="/".join(store.path.resolve().parts[-2:]).lstrip("/"), made=datetime.now(UTC), snapshot=snapshot, task=task,
             counts=_rows(connection, _COUNTS, task)[0], models=_rows(connection, _MODELS, task),
             scorer=chosen, other_scorers=[row["scorer"] for row in known if row is not chosen],
             stages=survival(connection, name, task),

@@ -46,7 +46,7 @@ def read_records(
 ) -> dict[str, RecordView]:
     """The rows of these ids, by id, with their scores by the scorer of exactly this name."""
     rows = _rows(connection, "SELECT * FROM outcomes WHERE id IN (SELECT unnest(?::VARCHAR[]))", ids)
-    sql = "SELECT * FROM token_stats WHERE scorer = ? AND id IN (SELECT unnest(?::VARCHAR[]))"
+    sql = "SELECT * FROM token_stats WHERE scorer = ? AND rejection IS NULL AND id IN (SELECT unnest(?::VARCHAR[]))"
     scores = {found["id"]: found for found in _rows(connection, sql, scorer, ids)}
     texts: dict[str, dict[int, str]] = {}
     for name in {row["tokenizer"] for row in rows}:

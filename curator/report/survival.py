@@ -9,6 +9,7 @@ import duckdb
 Role = Literal["passed", "fallback", "refused"]
 FALLBACK = "fallback: "
 
+# A record that was too long for the scorer may have been scored by it since, in windows: that counts.
 _ENDED = f"""
     SELECT step, digest, stage, count(*) AS rows, min(created) AS first,
            CASE WHEN rejection IS NOT NULL THEN rejection.step
@@ -19,10 +20,12 @@ _ENDED = f"""
            any_value(rejection.reason) AS example
     FROM outcomes WHERE $task::VARCHAR IS NULL OR task = $task GROUP BY ALL
     UNION ALL
-    SELECT 'score', s.scorer, 'score', count(*), min(s.created), coalesce(s.rejection, 'passed'),
+    SELECT 'score', $scorer, 'score', count(*), min(s.created), coalesce(s.rejection, 'passed'),
            CASE WHEN s.rejection IS NULL THEN 'passed' ELSE 'refused' END, s.rejection
-    FROM token_stats s JOIN records r USING (id)
-    WHERE s.scorer = $scorer AND ($task::VARCHAR IS NULL OR r.task = $task) GROUP BY ALL"""
+    FROM (SELECT id, CASE WHEN count(*) = count(rejection) THEN any_value(rejection) END AS rejection,
+                 min(created) AS created
+          FROM token_stats WHERE scorer = $scorer GROUP BY id) s JOIN records r USING (id)
+    WHERE $task::VARCHAR IS NULL OR r.task = $task GROUP BY ALL"""
 
 _ORDERED = f"""
     SELECT * FROM ({_ENDED})

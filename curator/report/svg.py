@@ -40,6 +40,8 @@ class Axis:
 
     def label(self, tick: float) -> str:
         """As it is written below the axis."""
+        if tick >= 1e6:
+            return f"{tick / 1e6:,g}M"
         return f"{tick:.0%}" if self.percent else f"{tick:,.6g}"
 
 
@@ -49,7 +51,7 @@ def perplexity_axis(highest: float) -> Axis:
     ticks = [1.0, *(t for t in _round_numbers() if t <= high)]
     if len(ticks) > 7:
         ticks = [10.0**power for power in range(math.ceil(math.log10(high)) + 1)]
-    while len(ticks) > 7:
+    while len(ticks) > 5 and ticks[-1] >= 1e5:
         ticks = ticks[::2]
     return Axis(1.0, max(high, ticks[-1]), ticks, logarithmic=True)
 
@@ -125,7 +127,9 @@ def curves(lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], across: A
     for tick in up.ticks:
         y = round(height * (1 - up.at(tick) / 100), 2)
         drawn += Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(y)
-        drawn += Markup('<text class="tick" x="{}%" y="{}">{}</text>').format(EDGE, y - 4, up.label(tick))
+        drawn += Markup('<text class="tick" x="-8" y="{}" text-anchor="end">{}</text>').format(
+            y + 4, up.label(tick)
+        )
     paths = Markup("").join(
         Markup('<g class="k-{}"><polyline class="k-line dash-{}" vector-effect="non-scaling-stroke" points="{}"/></g>').format(
             kind, place, " ".join(f"{across.at(x)},{round(100 - up.at(y), 3)}" for x, y in points)

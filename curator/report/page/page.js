@@ -73,7 +73,7 @@
     const said = value < 10 ? value.toFixed(1) : value.toFixed(0);
     for (const slider of sliders) { slider.value = place; slider.setAttribute("aria-valuetext", said); }
     for (const output of all("output.threshold")) output.textContent = said;
-    for (const cell of all("[data-above]")) cell.textContent = `${(100 * cell.dataset.above.split(" ")[place]).toFixed(1)} %`;
+    for (const cell of all("[data-above]")) cell.textContent = `${(100 * cell.dataset.above.split(" ")[place]).toFixed(1)}%`;
     for (const token of all(".t")) token.classList.toggle("h", Math.exp(-token.dataset.v.split("|")[2]) > value);
     const low = Math.log(thresholds[0]), high = Math.log(thresholds.at(-1));
     for (const line of all(".at-threshold")) line.style.left = `${1.5 + 97 * (Math.log(value) - low) / (high - low)}%`;
