@@ -20,7 +20,7 @@ class RecordView:
     row: dict[str, Any]
     """The columns of `outcomes`."""
     scores: dict[str, Any] | None
-    """The columns of `token_stats` of one scorer; None if the row is not scored."""
+    """The columns of `token_stats` of one scorer, which may have refused the row; None if it is not scored."""
     logprobs: list[float | None]
     """What `marks` are made of: the scorer's, else those of sampling, else nulls."""
     source: str
@@ -104,7 +104,11 @@ def _full_id(connection: duckdb.DuckDBPyConnection, prefix: str) -> str:
 
 
 def _scores(connection: duckdb.DuckDBPyConnection, row_id: str, scorer: str | None) -> dict[str, Any] | None:
-    found = _rows(connection, "SELECT * FROM token_stats WHERE id = ? ORDER BY created DESC", row_id)
+    found = _rows(
+        connection,
+        "SELECT * FROM token_stats WHERE id = ? ORDER BY rejection IS NOT NULL, created DESC",
+        row_id,
+    )
     chosen = [row for row in found if scorer is None or row["scorer"].startswith(scorer)]
     if scorer is None or chosen:
         return chosen[0] if chosen else None
