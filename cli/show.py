@@ -162,12 +162,15 @@ def _edited_logprob(view: "RecordView", own: float | None) -> float | None:
 
 def _print_summary(view: "RecordView", console: "Console") -> None:
     from forgetless.curator.report.heatmap import summarise
+    from forgetless.curator.report.visible import one_line
 
     sources = {
         "sampled": "not scored: these are the log-probs it was sampled with (`forgetless score` gives the base's)",
         "none": "not scored, and not sampled: no token has a log-prob (`forgetless score` gives them)",
     }
-    if view.scores:
+    if view.scores and view.scores["rejection"]:
+        said = f"refused by {view.scores['scorer'][:12]}: {one_line(view.scores['rejection'])}"
+    elif view.scores:
         how = ", ".join(view.scores[key] for key in ("dtype", "engine") if view.scores[key])
         said = f"scored by {view.scores['scorer'][:12]} ({how})"
     else:

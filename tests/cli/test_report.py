@@ -212,3 +212,9 @@ def test_what_is_missing_is_said(
     text = "".join(Page((tmp_path / "r.html").read_text()).texts)
     for sentence in said:
         assert sentence in text
+
+
+def test_show_says_that_a_scorer_refused_a_row(cli: Cli, folder: Path) -> None:
+    done = cli("show", folder, "t" * 8)
+    assert done.returncode == 0
+    assert "refused by newer: <i>too long</i>" in done.stdout
