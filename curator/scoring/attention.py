@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -54,55 +54,66 @@ def packed_attention(
     if query.is_cuda and query.dtype != torch.float32:
         return _variable_length(query, key, value, scale, sliding_window), None
     one = _in_blocks if query.dtype == torch.bfloat16 and not query.is_cuda else _whole
-    queries, keys, values = (x.split(list(_lengths.get()), dim=2) for x in (query, key, value))
-    records = zip(queries, keys, values, strict=True)
-    seen = [one(q, k, v, scale, sliding_window) for q, k, v in records]
-    return torch.cat(seen, dim=2).transpose(1, 2).contiguous(), None
+    seen_1THD = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+    begin = 0
+    for length in _lengths.get():
+        record = slice(begin, begin + length)
+        seen_HTD = seen_1THD[0, record].transpose(0, 1)
+        one(seen_HTD, query[0, :, record], key[0, :, record], value[0, :, record], scale, sliding_window)
+        begin += length
+    return seen_1THD, None
 
 
-def _whole(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-    """One record through torch's own kernel."""
-    length = query.shape[2]
+def _whole(out: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> None:
+    """One record through torch's own kernel: `out` and query [H·G, T, D], key and value [H, T, D]."""
+    length = query.shape[1]
     mask = None
     if window and window < length:
         place_T = torch.arange(length, device=query.device)
         behind_TT = place_T[:, None] - place_T
         mask = (behind_TT >= 0) & (behind_TT < window)
-    grouped = query.shape[1] != key.shape[1]
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
-    )
+    grouped = query.shape[0] != key.shape[0]
+    out[:] = F.scaled_dot_product_attention(
+        query[None], key[None], value[None], mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+    )[0]
 
 
-def _in_blocks(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+def _in_blocks(
+    out: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
+) -> None:
     """One record in half precision on a CPU, a block of queries at a time against all keys that one of them sees.
 
     Two to three times as fast as torch's kernel, which multiplies in small pieces; softmax is fp32 inside.
     """
-    heads, length, size = key.shape[1:]
-    query_HGTD = (query[0] * scale).unflatten(0, (heads, -1))
-    key_HTD, value_HTD = key[0].contiguous(), value[0].contiguous()
-    seen_HGTD = torch.empty_like(query_HGTD, memory_format=torch.contiguous_format)
+    heads, length, size = key.shape
+    query_HGTD, out_HGTD = query.unflatten(0, (heads, -1)), out.unflatten(0, (heads, -1))
+    key_HTD, value_HTD = key.contiguous(), value.contiguous()
+    if math.frexp(scale)[0] == 0.5:  # a power of two, as with heads of 64: multiplying by it rounds nothing
+        key_HTD, scale = key_HTD * scale, 1.0
     for begin in range(0, length, BLOCK):
         end = min(begin + BLOCK, length)
         first = max(0, begin - window + 1) if window else 0
-        block_HGBD = query_HGTD[:, :, begin:end]
+        block_HND = query_HGTD[:, :, begin:end].reshape(heads, -1, size)
         keys_HDK = key_HTD[:, first:end].transpose(1, 2)
-        scores_HNK = block_HGBD.reshape(heads, -1, size) @ keys_HDK
+        # One that rounds is multiplied by while sums are fp32, though baddbmm copies what is times zero.
+        scores_HNK = (
+            block_HND @ keys_HDK
+            if scale == 1
+            else torch.baddbmm(block_HND.new_zeros(1, 1, 1), block_HND, keys_HDK, beta=0, alpha=scale)
+        )
         scores_HGBK = scores_HNK.unflatten(1, (-1, end - begin))
-        scores_HGBK[..., begin - first :].masked_fill_(_later(end - begin), -math.inf)
+        scores_HGBK[..., begin - first :] += _later(end - begin, query.dtype)
         if window:
             behind_BK = torch.arange(begin, end)[:, None] - torch.arange(first, end)
             scores_HGBK.masked_fill_(behind_BK >= window, -math.inf)
         seen_HND = scores_HNK.softmax(-1) @ value_HTD[:, first:end]
-        seen_HGTD[:, :, begin:end] = seen_HND.unflatten(1, (-1, end - begin))
-    return seen_HGTD.flatten(0, 1)[None]
+        out_HGTD[:, :, begin:end] = seen_HND.unflatten(1, (-1, end - begin))
 
 
-@lru_cache(maxsize=BLOCK)
-def _later(size: int) -> Tensor:
-    """True where a key of a block comes after a query of the same block, [size, size]."""
-    return torch.ones(size, size, dtype=torch.bool).triu(1)
+@cache
+def _later(size: int, dtype: torch.dtype) -> Tensor:
+    """-inf where a key of a block comes after a query of the same block, else 0; [size, size]."""
+    return torch.full((size, size), -math.inf, dtype=dtype).triu(1)
 
 
 def _variable_length(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:

@@ -8,7 +8,12 @@ from torch import Tensor
 
 from forgetless.curator.head import Head
 
-LOGIT_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
+try:
+    from forgetless.curator.scoring.fused import fused_figures
+except ImportError:  # numba comes with vLLM; without it torch does the same in more passes
+    fused_figures = None
+
+LOGIT_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
 """Of logits that exist at once: those of a whole batch would fill the memory."""
 CACHED_BYTES = 2 << 20
 """Of fp32 logits that are worked on at once on a CPU, so that they stay in its cache from one step to the next."""
@@ -40,6 +45,8 @@ def token_figures(head: Head, hidden_PD: Tensor, next_P: Tensor, top_k: int = 0)
 
 def _figures(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...]:
     """`logits_PV` is overwritten."""
+    if fused_figures is not None and not logits_PV.is_cuda:
+        return _fused(logits_PV, next_P, min(top_k, logits_PV.shape[1]))
     top_PK, ids_PK = _top(logits_PV, max(1, top_k))
     best_P1 = top_PK[:, :1]
     shifted_PV = logits_PV.sub_(best_P1)
@@ -57,6 +64,21 @@ def _figures(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...
         return figures
     top_logprobs_PK = top_PK - best_P1 - total_P[:, None]
     return *figures, ids_PK.int(), top_logprobs_PK, (1 - top_logprobs_PK.exp().sum(1)).clamp(min=0)
+
+
+def _fused(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...]:
+    count = len(next_P)
+    figures_P3, rank_P = torch.empty(count, 3), torch.empty(count, dtype=torch.int32)
+    ids_PK, top_PK = torch.empty(count, top_k, dtype=torch.int32), torch.empty(count, top_k)
+    given = (logits_PV, next_P, figures_P3, rank_P, ids_PK, top_PK)
+    fused_figures(*(x.numpy() for x in given))
+    best_P, total_P, mean_P = figures_P3.unbind(1)
+    logprob_P = logits_PV.gather(1, next_P[:, None]).squeeze(1) - best_P - total_P
+    figures = (logprob_P, total_P - mean_P, rank_P)
+    if not top_k:
+        return figures
+    top_logprobs_PK = top_PK - best_P[:, None] - total_P[:, None]
+    return *figures, ids_PK, top_logprobs_PK, (1 - top_logprobs_PK.exp().sum(1)).clamp(min=0)
 
 
 def _top(logits_PV: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from forgetless.curator.head import Head
+from forgetless.curator.scoring import figures
 from forgetless.curator.scoring.figures import token_figures
 
 TIE = 1e-5
@@ -25,6 +26,14 @@ class Model:
 
     def get_output_embeddings(self) -> torch.nn.Linear:
         return self.linear
+
+
+@pytest.fixture(autouse=True, params=["fused", "in torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to the figures: what a CPU does with numba, and what it does without."""
+    assert figures.fused_figures is not None
+    if request.param == "in torch":
+        monkeypatch.setattr(figures, "fused_figures", None)
 
 
 @pytest.mark.parametrize("vocabulary", [5, 130, 512, 4099, 50_257])
@@ -69,3 +78,11 @@ def test_heads_that_cap_and_scale() -> None:
     logprobs_PV = (torch.tanh(logits_PV / 3) * 3).log_softmax(1)
     found = token_figures(Head(model), hidden_PD, next_P)
     assert (found[0] - logprobs_PV.gather(1, next_P[:, None])[:, 0]).abs().max() < 1e-4
+
+
+@torch.inference_mode()
+def test_a_weight_that_is_no_number_makes_no_figure_that_is_one() -> None:
+    model = Model(300, width=8)
+    model.linear.weight[200] = float("nan")
+    found = token_figures(Head(model), torch.randn(9, 8), torch.arange(9), 3)
+    assert found[0].isnan().all() and found[1].isnan().all()

@@ -28,6 +28,7 @@ SMALL = {
 }  # fmt: skip
 MODELS: dict[str, tuple[PreTrainedConfig, bool]] = {
     "llama": (LlamaConfig(**SMALL), True),
+    "heads of 16": (LlamaConfig(**(SMALL | {"head_dim": 16})), True),
     "qwen3": (Qwen3Config(**SMALL), True),
     "sliding window": (MistralConfig(**SMALL, sliding_window=9), True),
     "learned positions": (GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256), True),
@@ -73,7 +74,7 @@ def test_together_is_as_alone(tmp_path: Path, name: str) -> None:
         assert farthest(alone, dict(scorer.score(shuffled, batch_tokens))) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["llama", "sliding window"])
+@pytest.mark.parametrize("name", ["llama", "heads of 16", "sliding window"])
 def test_bfloat16_weights_cost_what_their_rounding_does(tmp_path: Path, name: str) -> None:
     """The blocks of half precision against torch's own kernel, both from weights that are rounded alike."""
     folder = saved(tmp_path, MODELS[name][0])
