@@ -21,6 +21,11 @@ class Head(nn.Module):
         self.scale = float(times or 1) / float(divisor or 1)
         self.softcap = getattr(config, "final_logit_softcapping", None)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the linear layer's output needs nothing but fp32."""
+        return self.scale == 1 and not self.softcap
+
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """fp32 [N, V]"""
         return self.finish(self.linear(hidden_ND))

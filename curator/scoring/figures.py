@@ -3,6 +3,8 @@
 Shapes: P positions, D width, V vocabulary, K top-k, N columns in a block.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ try:
 except ImportError:  # numba comes with vLLM; without it torch does the same in more passes
     fused_figures = None
 
-LOGIT_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
+LOGIT_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
 """Of logits that exist at once: those of a whole batch would fill the memory."""
 CACHED_BYTES = 2 << 20
 """Of fp32 logits that are worked on at once on a CPU, so that they stay in its cache from one step to the next."""
@@ -32,21 +34,26 @@ def token_figures(head: Head, hidden_PD: Tensor, next_P: Tensor, top_k: int = 0)
     """
     weight_VD = head.linear.weight
     rows = max(1, LOGIT_BYTES[weight_VD.device.type] // (weight_VD.shape[0] * weight_VD.itemsize))
-    inner = rows
-    if not weight_VD.is_cuda:
-        inner = max(torch.get_num_threads(), CACHED_BYTES // (4 * weight_VD.shape[0]))
-    parts = [
-        _figures(head.finish(logits_PV), ids_P, top_k)
-        for hidden_ND, next_N in zip(hidden_PD.split(rows), next_P.split(rows), strict=True)
-        for logits_PV, ids_P in zip(head.linear(hidden_ND).split(inner), next_N.split(inner), strict=True)
-    ]
+    pieces = zip(hidden_PD.split(rows), next_P.split(rows), strict=True)
+    parts = [part for piece in pieces for part in _parts(head, *piece, top_k)]
     return tuple(map(torch.cat, zip(*parts, strict=True)))
 
 
+def _parts(head: Head, hidden_PD: Tensor, next_P: Tensor, top_k: int) -> Iterator[tuple[Tensor, ...]]:
+    logits_PV = head.linear(hidden_PD)
+    if logits_PV.is_cuda:
+        yield _figures(head.finish(logits_PV), next_P, top_k)
+        return
+    if fused_figures is None:
+        figures, rows = _figures, CACHED_BYTES // (4 * logits_PV.shape[1])
+    else:
+        figures, rows = _fused, len(next_P) if head.plain else CACHED_BYTES // (4 * logits_PV.shape[1])
+    for some_PV, some_P in zip(logits_PV.split(max(rows, 1)), next_P.split(max(rows, 1)), strict=True):
+        yield figures(some_PV if figures is _fused and head.plain else head.finish(some_PV), some_P, top_k)
+
+
 def _figures(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...]:
-    """`logits_PV` is overwritten."""
-    if fused_figures is not None and not logits_PV.is_cuda:
-        return _fused(logits_PV, next_P, min(top_k, logits_PV.shape[1]))
+    """Of fp32 logits, which are overwritten."""
     top_PK, ids_PK = _top(logits_PV, max(1, top_k))
     best_P1 = top_PK[:, :1]
     shifted_PV = logits_PV.sub_(best_P1)
@@ -59,26 +66,29 @@ def _figures(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...
     mean_P = torch.linalg.vecdot(probs_PV, shifted_PV)
     if mean_P.isnan().any():
         mean_P = torch.linalg.vecdot(probs_PV, shifted_PV.clamp_(min=LEAST))
-    figures = (chosen_P1.squeeze(1) - total_P, total_P - mean_P, rank_P)
-    if not top_k:
-        return figures
-    top_logprobs_PK = top_PK - best_P1 - total_P[:, None]
-    return *figures, ids_PK.int(), top_logprobs_PK, (1 - top_logprobs_PK.exp().sum(1)).clamp(min=0)
+    return _kept(chosen_P1.squeeze(1), total_P, mean_P, rank_P, ids_PK[:, :top_k], top_PK - best_P1)
 
 
 def _fused(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...]:
-    count = len(next_P)
-    figures_P3, rank_P = torch.empty(count, 3), torch.empty(count, dtype=torch.int32)
+    """Of fp32 or bf16 logits on a CPU."""
+    count, top_k = len(next_P), min(top_k, logits_PV.shape[1])
+    figures_P4, rank_P = torch.empty(count, 4), torch.empty(count, dtype=torch.int32)
     ids_PK, top_PK = torch.empty(count, top_k, dtype=torch.int32), torch.empty(count, top_k)
-    given = (logits_PV, next_P, figures_P3, rank_P, ids_PK, top_PK)
-    fused_figures(*(x.numpy() for x in given))
-    best_P, total_P, mean_P = figures_P3.unbind(1)
-    logprob_P = logits_PV.gather(1, next_P[:, None]).squeeze(1) - best_P - total_P
-    figures = (logprob_P, total_P - mean_P, rank_P)
-    if not top_k:
+    bits_PV = logits_PV.view(torch.uint16) if logits_PV.dtype == torch.bfloat16 else logits_PV
+    fused_figures(*(x.numpy() for x in (bits_PV, next_P, figures_P4, rank_P, ids_PK, top_PK)))
+    chosen_P, best_P, total_P, mean_P = figures_P4.unbind(1)
+    return _kept(chosen_P - best_P, total_P, mean_P, rank_P, ids_PK, top_PK - best_P[:, None])
+
+
+def _kept(
+    chosen_P: Tensor, total_P: Tensor, mean_P: Tensor, rank_P: Tensor, ids_PK: Tensor, top_PK: Tensor
+) -> tuple[Tensor, ...]:
+    """The figures from the shifted logits' own, their ln Σ exp, their mean, and the highest."""
+    figures = (chosen_P - total_P, total_P - mean_P, rank_P)
+    if not ids_PK.shape[1]:
         return figures
-    top_logprobs_PK = top_PK - best_P[:, None] - total_P[:, None]
-    return *figures, ids_PK, top_logprobs_PK, (1 - top_logprobs_PK.exp().sum(1)).clamp(min=0)
+    top_PK = top_PK - total_P[:, None]
+    return *figures, ids_PK.int(), top_PK, (1 - top_PK.exp().sum(1)).clamp(min=0)
 
 
 def _top(logits_PV: Tensor, k: int) -> tuple[Tensor, Tensor]:

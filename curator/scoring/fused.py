@@ -6,7 +6,8 @@ torch needs a dozen passes for the same, each from and to memory.
 import math
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 BLOCK = 128
 """Columns of which the maximum is kept: the top k lie in the k blocks with the highest maxima."""
@@ -33,15 +34,35 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return found * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
+def _widened(row, wide):  # type: ignore[no-untyped-def]
+    """A row of logits as float32: itself, or in `wide` if it is the bits of bfloat16, half of a float32's."""
+    raise NotImplementedError
+
+
+@overload(_widened)
+def _of_kind(row, wide):  # type: ignore[no-untyped-def]
+    def from_bits(row, wide):  # type: ignore[no-untyped-def]
+        for j in range(len(row)):
+            wide[j] = np.uint32(np.uint32(row[j]) << np.uint32(16)).view(np.float32)
+        return wide
+
+    def itself(row, wide):  # type: ignore[no-untyped-def]
+        return row
+
+    return from_bits if row.dtype == types.uint16 else itself
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 def fused_figures(logits, following, figures, ranks, top_ids, top_logits):  # type: ignore[no-untyped-def]
-    """Of float32 `logits` [P, V] and int64 `following` [P] fill float32 `figures` [P, 3], with the maximum m, ln Σ
-    exp(x - m) and Σ p·(x - m); int32 `ranks` [P]; int32 `top_ids` and float32 `top_logits` [P, K], highest first.
+    """Of `logits` [P, V], float32 or the bits of bfloat16 as uint16, and int64 `following` [P] fill float32 `figures`
+    [P, 4], with the token's logit, the maximum m, ln Σ exp(x - m) and Σ p·(x - m); int32 `ranks` [P]; int32 `top_ids`
+    and float32 `top_logits` [P, K], highest first.
     """
     rows, width = logits.shape
+    wide = np.empty(width, np.float32)
     maxima = np.empty((width + BLOCK - 1) // BLOCK, np.float32)
     for i in range(rows):
-        row = logits[i]
+        row = _widened(logits[i], wide)
         for b in range(len(maxima)):
             best = row[b * BLOCK]
             for j in range(b * BLOCK, min((b + 1) * BLOCK, width)):
@@ -57,9 +78,10 @@ def fused_figures(logits, following, figures, ranks, top_ids, top_logits):  # ty
             total += power
             weighted += power * max(shifted, np.float32(-1e4))  # of -inf, whose power is none
             above += np.int32(row[j] > chosen)
-        figures[i, 0] = largest
-        figures[i, 1] = np.log(total)
-        figures[i, 2] = weighted / total
+        figures[i, 0] = chosen
+        figures[i, 1] = largest
+        figures[i, 2] = np.log(total)
+        figures[i, 3] = weighted / total
         ranks[i] = above + 1
         if top_ids.shape[1]:
             _top(row, maxima, top_ids[i], top_logits[i])

@@ -16,6 +16,7 @@ from forgetless.curator.head import Head
 from forgetless.curator.models import load_model
 from forgetless.curator.scoring.body import Body
 from forgetless.curator.scoring.figures import token_figures
+from forgetless.curator.scoring.prepacked import prepack
 from forgetless.curator.scoring.stats import Record, Scored, TokenStats
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768}
@@ -42,6 +43,8 @@ class Scorer:
     ) -> None:
         _keep_freed_memory()
         self._model = load_model(folder, dtype, trust_remote_code, device)
+        if self._model.device.type == "cpu" and dtype == "bfloat16":
+            prepack(self._model)
         self._body, self._head = Body(self._model), Head(self._model)
         self._top_k = top_k
 
