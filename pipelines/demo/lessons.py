@@ -39,7 +39,7 @@ HARD_SKILLS = {"reverse": 2, "capitals": 2, "parity": 2, "json": 3}
 BASE = (
     *(Lesson(skill, _as_is, HARD_SKILLS.get(name, 1)) for name, skill in world.RETAINED.items()),
     Lesson(SMALL_SUMS, sums.answer, weight=5),
-    Lesson(world.SUMS, sums.reword, weight=3),
+    Lesson(world.SUMS, sums.reword, weight=2),
     Lesson(world.SUMS, sums.correct, weight=2),
 )
 TEACHER = (Lesson(SMALL_SUMS, sums.teach), Lesson(world.SUMS, sums.correct))

@@ -33,8 +33,8 @@ class Plan:
 
 
 PLANS = {
-    "base": Plan(BASE, base_exams, document_share=0.15, layers=5, width=160, steps=6400),
-    "teacher": Plan(TEACHER, teacher_exams, document_share=0.1, layers=4, width=128, steps=3600),
+    "base": Plan(BASE, base_exams, document_share=0.15, layers=5, width=160, steps=4800),
+    "teacher": Plan(TEACHER, teacher_exams, document_share=0.1, layers=4, width=128, steps=3000),
 }
 
 
