@@ -15,7 +15,7 @@ try:
 except ImportError:  # numba comes with vLLM; without it torch does the same in more passes
     fused_figures = None
 
-LOGIT_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
+LOGIT_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
 """Of logits that exist at once: those of a whole batch would fill the memory."""
 CACHED_BYTES = 2 << 20
 """Of fp32 logits that are worked on at once on a CPU, so that they stay in its cache from one step to the next."""

@@ -2,12 +2,17 @@
 
 import ctypes
 import gc
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+
+# Every length of a record is a shape of its own to oneDNN, which would keep the code it makes for a thousand of
+# them, a megabyte each. It is read once.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 import numpy as np
 import torch
@@ -24,7 +29,7 @@ BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768}
 AHEAD = 16
 """Batches' worth of records that are sorted by length, so that those of a batch are of like length."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENAS = -1, -3, -8  # malloc.h
 
 
 class Scorer:
@@ -124,7 +129,8 @@ def _keep_freed_memory() -> None:
     with suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_TRIM_THRESHOLD, 1 << 30)
+        mallopt(_TRIM_THRESHOLD, 256 << 20)
+        mallopt(_ARENAS, 1)  # what one thread has freed serves the others too
 
 
 def _side_by_side(
