@@ -24,7 +24,7 @@ from forgetless.curator.scoring.figures import token_figures
 from forgetless.curator.scoring.prepacked import prepack
 from forgetless.curator.scoring.stats import Record, Scored, TokenStats
 
-BATCH_TOKENS = {"cpu": 1024, "cuda": 32_768}
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768}
 """Tokens in one forward pass: enough for full speed of the matrix products, and no more memory than that."""
 AHEAD = 16
 """Batches' worth of records that are sorted by length, so that those of a batch are of like length."""

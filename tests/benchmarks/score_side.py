@@ -15,7 +15,7 @@ from typing import Any
 DTYPE = "bfloat16"
 TOP_K = 20
 SHORTEST = 16
-WARM_UP = 4
+WARM_UP = 16
 ROWS = (256, 512, 1024, 2048, 4096)
 """Rows of the matrices that are tried for the limit: tokens in one forward pass."""
 
