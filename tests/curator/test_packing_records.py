@@ -31,7 +31,10 @@ MODELS: dict[str, tuple[PreTrainedConfig, bool]] = {
     "heads of 16": (LlamaConfig(**(SMALL | {"head_dim": 16})), True),
     "qwen3": (Qwen3Config(**SMALL), True),
     "sliding window": (MistralConfig(**SMALL, sliding_window=9), True),
-    "learned positions": (GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256), True),
+    "learned positions": (
+        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256),
+        True,
+    ),
     "capped scores": (Gemma2Config(**SMALL, sliding_window=9), False),
     "states": (FalconMambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2), False),
 }
