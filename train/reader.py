@@ -211,7 +211,8 @@ class _Scores:
                 f" targets have none in this snapshot, {missing[0]!r} first",
                 "leave them out in `train.targets`, or name a newer `train.snapshot`"
                 if self.scorer
-                else f"run `forgetless score {self.store.path}`, or name a newer `train.snapshot`",
+                else f"run `forgetless score {self.store.path}`, or name a newer `train.snapshot`;"
+                " what cannot be scored is in `FROM rejects`: leave it out in `train.targets`",
             )
         return [np.asarray(best[e.id][: len(e)], dtype=np.float64) for e in examples]
 

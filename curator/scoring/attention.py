@@ -54,7 +54,9 @@ def packed_attention(
     if query.is_cuda and query.dtype != torch.float32:
         return _variable_length(query, key, value, scale, sliding_window), None
     one = _in_blocks if query.dtype == torch.bfloat16 and not query.is_cuda else _whole
-    seen_1THD = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+    seen_1THD = value.new_empty(
+        1, query.shape[2], query.shape[1], value.shape[3]
+    )  # some have values of another size
     begin = 0
     for length in _lengths.get():
         record = slice(begin, begin + length)

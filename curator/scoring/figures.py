@@ -44,12 +44,13 @@ def _parts(head: Head, hidden_PD: Tensor, next_P: Tensor, top_k: int) -> Iterato
     if logits_PV.is_cuda:
         yield _figures(head.finish(logits_PV), next_P, top_k)
         return
-    if fused_figures is None:
-        figures, rows = _figures, CACHED_BYTES // (4 * logits_PV.shape[1])
-    else:
-        figures, rows = _fused, len(next_P) if head.plain else CACHED_BYTES // (4 * logits_PV.shape[1])
-    for some_PV, some_P in zip(logits_PV.split(max(rows, 1)), next_P.split(max(rows, 1)), strict=True):
-        yield figures(some_PV if figures is _fused and head.plain else head.finish(some_PV), some_P, top_k)
+    as_it_is = (
+        fused_figures is not None and head.plain
+    )  # read where it lies; else made fp32, as much as fits the cache
+    rows = len(next_P) if as_it_is else max(1, CACHED_BYTES // (4 * logits_PV.shape[1]))
+    figures = _figures if fused_figures is None else _fused
+    for some_PV, some_P in zip(logits_PV.split(rows), next_P.split(rows), strict=True):
+        yield figures(some_PV if as_it_is else head.finish(some_PV), some_P, top_k)
 
 
 def _figures(logits_PV: Tensor, next_P: Tensor, top_k: int) -> tuple[Tensor, ...]:

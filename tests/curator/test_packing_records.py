@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV2Config,
     FalconMambaConfig,
     Gemma2Config,
     GPT2Config,
@@ -31,6 +32,18 @@ MODELS: dict[str, tuple[PreTrainedConfig, bool]] = {
     "heads of 16": (LlamaConfig(**(SMALL | {"head_dim": 16})), True),
     "qwen3": (Qwen3Config(**SMALL), True),
     "sliding window": (MistralConfig(**SMALL, sliding_window=9), True),
+    "values of another size": (
+        DeepseekV2Config(
+            **SMALL | {"num_key_value_heads": 4},
+            q_lora_rank=None,
+            kv_lora_rank=16,
+            qk_rope_head_dim=8,
+            qk_nope_head_dim=8,
+            v_head_dim=12,
+            first_k_dense_replace=9,
+        ),
+        True,
+    ),
     "learned positions": (
         GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256),
         True,
