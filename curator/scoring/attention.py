@@ -7,17 +7,24 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+try:
+    from forgetless.curator.scoring.fused import fused_softmax
+except ImportError:
+    fused_softmax = None
 
 NAME = "forgetless_packed"
 """What transformers knows this attention as. It has no mask function there, so that no mask is made."""
 BLOCK = 128
 """Queries whose scores exist at once in half precision on a CPU."""
+TILE = 64
+"""Records are filled up to a multiple of it: oneDNN makes code for each shape of a product, and keeps it."""
 
 _lengths: ContextVar[Sequence[int]] = ContextVar("lengths of the records that are laid end to end")
 
@@ -88,34 +95,33 @@ def _in_blocks(
     Two to three times as fast as torch's kernel, which multiplies in small pieces; softmax is fp32 inside.
     """
     heads, length, size = key.shape
+    rest = -length % TILE
+    query, key, value = (F.pad(x, (0, 0, 0, rest)) for x in (query, key, value))
     query_HGTD, out_HGTD = query.unflatten(0, (heads, -1)), out.unflatten(0, (heads, -1))
-    key_HTD, value_HTD = key.contiguous(), value.contiguous()
-    if math.frexp(scale)[0] == 0.5:  # a power of two, as with heads of 64: multiplying by it rounds nothing
-        key_HTD, scale = key_HTD * scale, 1.0
+    key_HDT = key.transpose(1, 2)
     for begin in range(0, length, BLOCK):
-        end = min(begin + BLOCK, length)
-        first = max(0, begin - window + 1) if window else 0
+        end = min(begin + BLOCK, length + rest)
+        first = max(0, begin - window + 1) // TILE * TILE if window else 0
         block_HND = query_HGTD[:, :, begin:end].reshape(heads, -1, size)
-        keys_HDK = key_HTD[:, first:end].transpose(1, 2)
-        # One that rounds is multiplied by while sums are fp32, though baddbmm copies what is times zero.
-        scores_HNK = (
-            block_HND @ keys_HDK
-            if scale == 1
-            else torch.baddbmm(block_HND.new_zeros(1, 1, 1), block_HND, keys_HDK, beta=0, alpha=scale)
-        )
-        scores_HGBK = scores_HNK.unflatten(1, (-1, end - begin))
-        scores_HGBK[..., begin - first :] += _later(end - begin, query.dtype)
-        if window:
-            behind_BK = torch.arange(begin, end)[:, None] - torch.arange(first, end)
-            scores_HGBK.masked_fill_(behind_BK >= window, -math.inf)
-        seen_HND = scores_HNK.softmax(-1) @ value_HTD[:, first:end]
-        out_HGTD[:, :, begin:end] = seen_HND.unflatten(1, (-1, end - begin))
+        scores_HNK = block_HND @ key_HDT[..., first:end]
+        seen_HNK = _softmax(scores_HNK, end - begin, begin - first + 1, window or length, scale)
+        block_HGBD = (seen_HNK @ value[:, first:end]).unflatten(1, (-1, end - begin))
+        out_HGTD[:, :, begin:end] = block_HGBD[:, :, : length - begin]
 
 
-@cache
-def _later(size: int, dtype: torch.dtype) -> Tensor:
-    """-inf where a key of a block comes after a query of the same block, else 0; [size, size]."""
-    return torch.full((size, size), -math.inf, dtype=dtype).triu(1)
+def _softmax(scores_HNK: Tensor, queries: int, seen: int, window: int, scale: float) -> Tensor:
+    """Of scores times `scale`, which are overwritten. N is `queries`, for each of a group's heads; the first sees the
+    first `seen` keys, each later one a key more, and all no more than the last `window` of theirs."""
+    if fused_softmax is not None:
+        bits_NK = scores_HNK.view(torch.uint16).flatten(0, 1).numpy()
+        fused_softmax(bits_NK, queries, seen, window, np.float32(scale))
+        return scores_HNK
+    behind_BK = torch.arange(seen - 1, seen - 1 + queries)[:, None] - torch.arange(scores_HNK.shape[2])
+    unseen_BK = (behind_BK < 0) | (behind_BK >= window)
+    scores_HGBK = (
+        scores_HNK.unflatten(1, (-1, queries)).float().mul_(scale).masked_fill_(unseen_BK, -math.inf)
+    )
+    return scores_HGBK.softmax(-1).to(scores_HNK.dtype).flatten(1, 2)
 
 
 def _variable_length(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:

@@ -1,6 +1,7 @@
-"""The figures of a row of logits in two passes over it, compiled for this CPU; comes with vLLM, which brings numba.
+"""What is done to every number of a large matrix, in two passes over it, compiled for this CPU; for those who have numba,
+which comes with vLLM.
 
-torch needs a dozen passes for the same, each from and to memory.
+torch needs a dozen passes for the same, each from and to memory. bfloat16, which numpy lacks, is given as its bits.
 """
 
 import math
@@ -12,7 +13,7 @@ from numba.extending import overload
 BLOCK = 128
 """Columns of which the maximum is kept: the top k lie in the k blocks with the highest maxima."""
 LOG2_E = np.float32(math.log2(math.e))
-LOWEST = np.float32(-math.inf)
+LOWEST = np.int32(-(2**31))
 SMALLEST = np.float32(-126)
 """Exponents below have no normal float32; such a probability is none."""
 EXP2 = tuple(
@@ -33,64 +34,75 @@ def _exp2(power):  # type: ignore[no-untyped-def]
     return found * np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-def _widened(row, wide, maxima):  # type: ignore[no-untyped-def]
-    """A row of logits as float32: itself, or in `wide` if it is the bits of bfloat16, half of a float32's. Fills
-    `maxima` with those of its blocks."""
+def _bits(logit):  # type: ignore[no-untyped-def]
+    """The bits of a float32 as int32: of one given as such, or of a bfloat16, which are its upper half, as uint16."""
     raise NotImplementedError
 
 
-@overload(_widened, jit_options={"fastmath": {"nnan", "nsz"}})
-def _of_kind(row, wide, maxima):  # type: ignore[no-untyped-def]
-    def from_bits(row, wide, maxima):  # type: ignore[no-untyped-def]
-        for b in range(len(maxima)):
-            best = LOWEST
-            for j in range(b * BLOCK, min((b + 1) * BLOCK, len(row))):
-                value = np.uint32(np.uint32(row[j]) << np.uint32(16)).view(np.float32)
-                wide[j] = value
-                best = value if value > best else best
-            maxima[b] = best
-        return wide
+@overload(_bits, inline="always")
+def _of_kind(logit):  # type: ignore[no-untyped-def]
+    if logit is types.uint16:
+        return lambda logit: np.int32(np.uint32(logit) << np.uint32(16))
+    return lambda logit: logit
 
-    def itself(row, wide, maxima):  # type: ignore[no-untyped-def]
-        for b in range(len(maxima)):
-            best = LOWEST
-            for j in range(b * BLOCK, min((b + 1) * BLOCK, len(row))):
-                best = row[j] if row[j] > best else best
-            maxima[b] = best
-        return row
 
-    return from_bits if row.dtype == types.uint16 else itself
+@njit(inline="always")
+def _ordered(bits):  # type: ignore[no-untyped-def]
+    """Integers that order as the floats of these bits, and back: the compiler takes the maximum of sixteen at a time
+    only of integers. What is no number comes out highest."""
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@njit(inline="always")
+def _float(bits):  # type: ignore[no-untyped-def]
+    return np.int32(bits).view(np.float32)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 def fused_figures(logits, following, figures, ranks, top_ids, top_logits):  # type: ignore[no-untyped-def]
-    """Of `logits` [P, V], float32 or the bits of bfloat16 as uint16, and int64 `following` [P] fill float32 `figures`
-    [P, 4], with the token's logit, the maximum m, ln Σ exp(x - m) and Σ p·(x - m); int32 `ranks` [P]; int32 `top_ids`
-    and float32 `top_logits` [P, K], highest first.
+    """Of `logits` [P, V], the bits of float32 as int32 or of bfloat16 as uint16, and int64 `following` [P] fill float32
+    `figures` [P, 4], with the token's logit, the maximum m, ln Σ exp(x - m) and Σ p·(x - m); int32 `ranks` [P]; int32
+    `top_ids` and float32 `top_logits` [P, K], highest first.
     """
     rows, width = logits.shape
-    wide = np.empty(width, np.float32)
-    maxima = np.empty((width + BLOCK - 1) // BLOCK, np.float32)
+    maxima = np.empty((width + BLOCK - 1) // BLOCK, np.int32)
+    highest = np.empty(top_ids.shape[1], np.int32)
     for i in range(rows):
-        row = _widened(logits[i], wide, maxima)
-        largest = maxima.max()
-        chosen = row[following[i]]
+        row = logits[i]
+        _maxima(row, maxima)
+        largest = _float(_ordered(maxima.max()))
         total = weighted = np.float32(0)
-        above = np.int32(0)
         for j in range(width):
-            power = (row[j] - largest) * LOG2_E
+            power = (_float(_bits(row[j])) - largest) * LOG2_E
             power = SMALLEST if power < SMALLEST else power  # unlike max() it leaves what is no number
             part = _exp2(power)
             total += part
             weighted += part * power
-            above += np.int32(row[j] > chosen)
+        chosen = _float(_bits(row[following[i]]))
+        above = np.int32(0)
+        for j in range(width):  # with the loop above it would be slower: one register too many
+            above += np.int32(_float(_bits(row[j])) > chosen)
         figures[i, 0] = chosen
         figures[i, 1] = largest
         figures[i, 2] = np.log(total)
         figures[i, 3] = weighted / total / LOG2_E
         ranks[i] = above + 1
-        if top_ids.shape[1]:
-            _top(row, maxima, top_ids[i], top_logits[i])
+        if len(highest):
+            _top(row, maxima, top_ids[i], highest)
+            for k in range(len(highest)):
+                top_logits[i, k] = _float(_ordered(highest[k]))
+
+
+@njit(inline="always")
+def _maxima(row, maxima):  # type: ignore[no-untyped-def]
+    """The highest of each block, in integers that are ordered as the logits."""
+    for b in range(len(maxima)):
+        block = row[b * BLOCK : (b + 1) * BLOCK]
+        best = LOWEST
+        for j in range(len(block)):
+            value = _ordered(_bits(block[j]))
+            best = value if value > best else best
+        maxima[b] = best
 
 
 @njit(inline="always")
@@ -105,7 +117,7 @@ def _insert(value, place, values):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _top(row, maxima, ids, values):  # type: ignore[no-untyped-def]
-    """The k highest of a row, by insertion; blocks whose maximum is too low are passed over."""
+    """The k highest of a row, by insertion, in ordered integers; blocks whose maximum is too low are passed over."""
     k = len(ids)
     floor = LOWEST
     if k < len(maxima):
@@ -118,12 +130,72 @@ def _top(row, maxima, ids, values):  # type: ignore[no-untyped-def]
     for b in range(len(maxima)):
         if maxima[b] < floor:
             continue
-        for j in range(b * BLOCK, min((b + 1) * BLOCK, len(row))):
-            if row[j] < floor or (found == k and row[j] <= values[k - 1]):
+        block = row[b * BLOCK : (b + 1) * BLOCK]
+        for j in range(len(block)):
+            value = _ordered(_bits(block[j]))
+            if value < floor or (found == k and value <= values[k - 1]):
                 continue
             last = min(found, k - 1)
-            place = _insert(row[j], last, values)
+            place = _insert(value, last, values)
             for later in range(last, place, -1):
                 ids[later] = ids[later - 1]
-            ids[place] = j
+            ids[place] = b * BLOCK + j
             found = min(found + 1, k)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
+def fused_softmax(scores, queries, seen, window, scale):  # type: ignore[no-untyped-def]
+    """Turn `scores` [N, K], bits of bfloat16 as uint16, times `scale` into their softmax over the keys seen.
+
+    The rows are `queries` in turn, over and over: the first sees the first `seen` keys, each later one a key more, and
+    all no more than the last `window` of theirs.
+    """
+    rows, width = scores.shape
+    powers = np.empty(width, np.float32)
+    scale *= LOG2_E
+    for i in range(rows):
+        row = scores[i]
+        end = seen + i % queries
+        begin = max(0, end - window)
+        among, kept = row[begin:end], powers[begin:end]
+        largest = LOWEST
+        for j in range(len(among)):
+            value = _ordered(_bits(among[j]))
+            largest = value if value > largest else largest
+        best = _float(_ordered(largest))
+        total = np.float32(0)
+        for j in range(len(among)):
+            power = (_float(_bits(among[j])) - best) * scale
+            power = SMALLEST if power < SMALLEST else power
+            part = _exp2(power)
+            kept[j] = part
+            total += part
+        total = np.float32(1) / total
+        for j in range(len(among)):
+            among[j] = _rounded(kept[j] * total)
+        row[:begin] = 0
+        row[end:] = 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
+def fused_norm(rows, weight, normed, epsilon):  # type: ignore[no-untyped-def]
+    """Each of `rows` [N, D] divided by the root of its mean square plus `epsilon`, rounded, times `weight` [D], into
+    `normed` [N, D]; all bits of bfloat16 as uint16."""
+    count, width = rows.shape
+    for i in range(count):
+        row, out = rows[i], normed[i]
+        total = np.float32(0)
+        for j in range(width):
+            value = _float(_bits(row[j]))
+            total += value * value
+        inverse = np.float32(1) / np.sqrt(total / np.float32(width) + epsilon)
+        for j in range(width):
+            value = _float(_bits(_rounded(_float(_bits(row[j])) * inverse)))
+            out[j] = _rounded(value * _float(_bits(weight[j])))
+
+
+@njit(inline="always")
+def _rounded(value):  # type: ignore[no-untyped-def]
+    """The bits of the nearest bfloat16, of two equally near the even one; what is no number stays so."""
+    bits = np.float32(value).view(np.uint32)
+    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))

@@ -10,9 +10,9 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-# Every length of a record is a shape of its own to oneDNN, which would keep the code it makes for a thousand of
-# them, a megabyte each. It is read once.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+# Every number of tokens is a shape of its own to oneDNN, which would keep the code it makes for a thousand of them,
+# half a megabyte each. It is read once.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from forgetless.curator.head import Head
 from forgetless.curator.models import load_model
 from forgetless.curator.scoring.body import Body
 from forgetless.curator.scoring.figures import token_figures
+from forgetless.curator.scoring.norms import fuse_norms
 from forgetless.curator.scoring.prepacked import prepack
 from forgetless.curator.scoring.stats import Record, Scored, TokenStats
 
@@ -50,6 +51,7 @@ class Scorer:
         self._model = load_model(folder, dtype, trust_remote_code, device)
         if self._model.device.type == "cpu" and dtype == "bfloat16":
             prepack(self._model)
+            fuse_norms(self._model)
         self._body, self._head = Body(self._model), Head(self._model)
         self._top_k = top_k
 

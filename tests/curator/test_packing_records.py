@@ -18,7 +18,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from forgetless.curator.scoring import Scorer, TokenStats
+from forgetless.curator.scoring import Scorer, TokenStats, attention, norms
 from forgetless.curator.scoring.pool import ScorerPool
 from forgetless.curator.scoring.windows import score_in_windows
 
@@ -90,9 +90,20 @@ def test_together_is_as_alone(tmp_path: Path, name: str) -> None:
         assert farthest(alone, dict(scorer.score(shuffled, batch_tokens))) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["llama", "heads of 16", "sliding window"])
-def test_bfloat16_weights_cost_what_their_rounding_does(tmp_path: Path, name: str) -> None:
-    """The blocks of half precision against torch's own kernel, both from weights that are rounded alike."""
+HALF = ["llama", "heads of 16", "qwen3", "sliding window", "values of another size", "capped scores"]
+
+
+@pytest.mark.parametrize("way", ["fused", "in torch"])
+@pytest.mark.parametrize("name", HALF)
+def test_bfloat16_weights_cost_what_their_rounding_does(
+    tmp_path: Path, name: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps of half precision against torch's own, both from weights that are rounded alike; with numba and
+    without."""
+    assert attention.fused_softmax is not None and norms.fused_norm is not None
+    if way == "in torch":
+        monkeypatch.setattr(attention, "fused_softmax", None)
+        monkeypatch.setattr(norms, "fused_norm", None)
     folder = saved(tmp_path, MODELS[name][0])
     records = random_records(4, 256)  # longer than a block of queries
     half = dict(Scorer(folder, "bfloat16").score(records))
