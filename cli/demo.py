@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 VARIANTS = {
     "plain": ["train.replay=null"],
     "replay": [],
-    "replay + STM": ["train.token_mask={share: 0.23}"],
+    "replay + STM": ["train.objectives=[{objective: stm, share: 0.23}]"],
 }
 """Column of the table → what it changes in the recipe."""
 

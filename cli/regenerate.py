@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from forgetless.curator.progress import note
+from forgetless.schemas.objectives import Stored
 from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.steps import Score
 
@@ -41,7 +42,7 @@ def _for_build(recipe: Recipe, epoch: int) -> Recipe:
         step
         for step in recipe.steps
         if (step.name or step.pipeline) in recipe.train.regenerate
-        or (isinstance(step, Score) and recipe.train.token_mask)
+        or (isinstance(step, Score) and any(isinstance(o, Stored) for o in recipe.train.objectives))
     ]
     return _trained(recipe, epoch).model_copy(update={"steps": steps})
 

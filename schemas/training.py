@@ -2,15 +2,19 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from forgetless.schemas.base import Frozen
 from forgetless.schemas.model import RecipePath
+from forgetless.schemas.objectives import Objective
 from forgetless.schemas.steps import VerifierName
 
 
 class Replay(Frozen):
     """What is mixed in so that the old is not forgotten."""
+
+    name: str = "replay"
+    """Name in the logs; each source's is its own."""
 
     sql: str = "SELECT id FROM records WHERE kind IN ('bos_replay', 'magpie', 'replay')"
     """Query with an `id` column over the snapshot."""
@@ -18,24 +22,6 @@ class Replay(Frozen):
     """Replay per target: 0.05 adds 5 for every 100 (LAMOL's gamma)."""
     unit: Literal["examples", "tokens"] = "examples"
     """What the share counts; tokens are target tokens."""
-
-
-class TokenMask(Frozen):
-    """Selective Token Masking: leave the hardest target tokens out of the loss (STM, Lin et al. 2025)."""
-
-    threshold: float | None = Field(None, gt=1)
-    """Drop tokens whose base perplexity exceeds this; 2.5 in the paper."""
-    share: float | None = Field(None, gt=0, lt=1)
-    """Or drop this share of the target tokens, hardest first; 0.22 to 0.24 in the paper."""
-    scorer: str | None = Field(None, min_length=1)
-    """Whose log-probs decide: the beginning of a scorer's fingerprint, or the name that `import-stats` gave it; the
-    base model's own if not given."""
-
-    @model_validator(mode="after")
-    def _one(self) -> "TokenMask":
-        if (self.threshold is None) == (self.share is None):
-            raise ValueError("needs either `threshold` or `share`")
-        return self
 
 
 class Lora(Frozen):
@@ -86,10 +72,14 @@ class Training(Frozen):
     """Snapshot to read; the newest at the start if not given."""
     targets: str = "SELECT id FROM records WHERE kind = 'ground_truth'"
     """Query with an `id` column: what to learn."""
-    replay: Replay | None = Replay()
-    """What to mix in; null for none."""
-    token_mask: TokenMask | None = None
-    """Selective Token Masking of targets; replay is never masked. Needs scores."""
+    replay: list[Replay] = Field(default_factory=lambda: [Replay()])
+    """What to mix in, one source or several; null for none."""
+    objectives: list[Objective] = Field(default_factory=list)
+    """What a token counts: weights that multiply, terms that add up. Empty: plain cross entropy (SFT)."""
+    normalise: Literal["weights", "tokens"] = "weights"
+    """What a step's loss is divided by: the stored weights' sum, so that masking a share of the tokens leaves the
+    step as long as without, or the number of supervised tokens, so that it shortens it (as a smaller learning
+    rate would)."""
     lora: Lora | None = None
     """Train adapters instead of all weights; they are merged into the checkpoint."""
     steps: int | None = Field(None, ge=1)
@@ -127,6 +117,21 @@ class Training(Frozen):
     """Questions asked before and after."""
     held_out: HeldOut | None = HeldOut()
     """Text whose cross entropy is measured before and after."""
+
+    @field_validator("replay", mode="before")
+    @classmethod
+    def _sources(cls, given: object) -> object:
+        """One source needs no list."""
+        return [] if given is None else given if isinstance(given, list) else [given]
+
+    @model_validator(mode="after")
+    def _named(self) -> "Training":
+        names = ["targets", *(source.name for source in self.replay)]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"sources of `replay` need names of their own, other than 'targets': {names[1:]}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _regenerates(self) -> "Training":

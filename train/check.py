@@ -44,5 +44,5 @@ def _own_nll(lm: Any, record: Example) -> torch.Tensor:
 
 def _our_nll(lm: Any, rows: list[list[Example]]) -> torch.Tensor:
     fields = collate(rows)
-    del fields["token_weights"]
-    return token_nll(lm, **{name: tensor.to(lm.device) for name, tensor in fields.items()})
+    names = ("input_ids", "position_ids", "shift_labels")
+    return token_nll(lm, **{name: fields[name].to(lm.device) for name in names})

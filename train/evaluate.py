@@ -128,9 +128,9 @@ def cross_entropy(lm: Any, examples: Sequence[Example], progress: Progress) -> t
     total, count = 0.0, 0
     for batch in in_batches(examples, TOKENS_AT_ONCE):
         fields = collate([[example] for example in batch])
-        del fields["token_weights"]
+        names = ("input_ids", "position_ids", "shift_labels")
         with torch.no_grad():
-            nll_N = token_nll(lm, **{name: tensor.to(lm.device) for name, tensor in fields.items()})
+            nll_N = token_nll(lm, **{name: fields[name].to(lm.device) for name in names})
         total, count = total + nll_N.double().sum().item(), count + len(nll_N)
         progress.advance(len(batch))
     return total / count, count

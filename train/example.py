@@ -1,6 +1,7 @@
 """What a record is to training: token ids, labels and a weight per token."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +21,10 @@ class Example:
     """int64 [T]; never set at position 0, which nothing predicts"""
     weights: np.ndarray
     """float32 [T]; each token's share in the loss, 0 where the label is IGNORED"""
+    source: int = 0
+    """0: a target. i: of the i-th replay source."""
+    stats: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What objectives read of a scorer: float32 [T, …] or int64 [T, …], NaN or -1 where it has none"""
 
     @classmethod
     def of(
@@ -51,9 +56,14 @@ class Example:
 
     def cut(self, max_length: int) -> "Example":
         """Its first `max_length` tokens."""
-        parts = (part[:max_length] for part in (self.token_ids, self.labels, self.weights))
-        return Example(self.id, self.kind, *parts)
+        return replace(
+            self,
+            token_ids=self.token_ids[:max_length],
+            labels=self.labels[:max_length],
+            weights=self.weights[:max_length],
+            stats={name: values[:max_length] for name, values in self.stats.items()},
+        )
 
-    def without(self, dropped: np.ndarray) -> "Example":
-        """The same with weight 0 where `dropped`, bool [T], is set; labels stay."""
-        return replace(self, weights=np.where(dropped, np.float32(0), self.weights))
+    def weighted(self, factor: np.ndarray | float) -> "Example":
+        """The same with weights times `factor`, [T] or one for all; labels stay."""
+        return replace(self, weights=np.asarray(self.weights * factor, dtype=np.float32))

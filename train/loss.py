@@ -1,5 +1,10 @@
-"""Weighted cross entropy from hidden states, without logits of a whole batch ever existing."""
+"""From hidden states to what the loss is made of, without logits of a whole batch ever existing.
 
+Shapes: B rows of T tokens, N supervised tokens, D width, V vocabulary, K stored ids.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,35 +14,172 @@ from torch.utils.checkpoint import checkpoint
 
 from forgetless.curator.head import Head
 from forgetless.train.example import IGNORED
+from forgetless.train.objectives import kl_of_top_k
 
-CHUNK = 1024
-"""Supervised tokens whose logits exist at once."""
+CHUNK_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
+"""Of fp32 logits that exist at once; on a CPU few enough that they stay near its cache."""
+
+
+def hidden_states(model: Any, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+    """[B, T, D] of the body of a causal language model of transformers; positions restart with every packed record."""
+    hidden: Tensor = model.base_model(
+        input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False
+    ).last_hidden_state
+    return hidden
 
 
 def token_nll(model: Any, input_ids: Tensor, position_ids: Tensor, shift_labels: Tensor) -> Tensor:
-    """−log p of every supervised token, natural, fp32, in row order.
+    """-log p of every supervised token, natural, fp32, in row order.
 
     Args:
         model: a causal language model of transformers; its body runs once, its head on supervised tokens.
-        input_ids, position_ids: int64 [B, T], positions restarting with every packed record.
+        input_ids, position_ids: int64 [B, T].
         shift_labels: int64 [B, T], the next token's id, or IGNORED.
 
     Returns:
         float32 [N], N the number of labels that are not IGNORED; differentiable.
     """
-    hidden_BTD = model.base_model(
-        input_ids=input_ids, position_ids=position_ids, attention_mask=None, use_cache=False
-    ).last_hidden_state
+    hidden_BTD = hidden_states(model, input_ids, position_ids)
     supervised = shift_labels != IGNORED
-    hidden_ND, target_N = hidden_BTD[supervised], shift_labels[supervised]
-    head = Head(model)
-    chunks = zip(hidden_ND.split(CHUNK), target_N.split(CHUNK), strict=True)
-    if not torch.is_grad_enabled() or len(target_N) <= CHUNK:
-        return torch.cat([_nll(head, *chunk) for chunk in chunks])
-    # Logits of one chunk are made again in the backward pass instead of being kept for all of them.
-    # F.linear_cross_entropy chunks too, but knows only weights per class, not per token.
-    return torch.cat([checkpoint(_nll, head, *chunk, use_reentrant=False) for chunk in chunks])
+    return token_figures(Head(model), hidden_BTD[supervised], shift_labels[supervised]).nll
 
 
-def _nll(head: Head, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
-    return F.cross_entropy(head(hidden_ND), target_N, reduction="none")
+@dataclass(frozen=True)
+class TokenFigures:
+    """What the head says of supervised tokens; fp32 [N], nats."""
+
+    nll: Tensor
+    entropy: Tensor | None = None
+    """Of the top k, made to sum to 1."""
+    divergence: Tensor | None = None
+    """KL(base ‖ model)."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What is known of the base model's distributions: its stored top k, or its hidden states and its head."""
+
+    topk_ids: Tensor | None = None
+    """int64 [N, K], -1 where there is none"""
+    topk_logprobs: Tensor | None = None
+    """fp32 [N, K]"""
+    hidden: Tensor | None = None
+    """[N, D]"""
+    head: Head | None = None
+
+
+def token_figures(
+    head: Head, hidden_ND: Tensor, target_N: Tensor, entropy_of: int = 0, base: Base | None = None
+) -> TokenFigures:
+    """nll, and where asked for the entropy of the `entropy_of` most probable ids and the divergence from the base.
+
+    Logits of a chunk are made again in the backward pass instead of being kept for all of them.
+    """
+    base = base or Base()
+    wanted = [hidden_ND, target_N, base.topk_ids, base.topk_logprobs, base.hidden]
+    rows = rows_at_once(head, hidden_ND)
+    chunks = [tuple(None if x is None else x[i : i + rows] for x in wanted) for i in _starts(target_N, rows)]
+    kept = torch.is_grad_enabled() and len(chunks) > 1
+    parts = [
+        checkpoint(_figures, head, base.head, entropy_of, *chunk, use_reentrant=False)
+        if kept
+        else _figures(head, base.head, entropy_of, *chunk)
+        for chunk in chunks
+    ]
+    joined = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
+    return TokenFigures(*joined)
+
+
+def rows_at_once(head: Head, like: Tensor) -> int:
+    """Tokens whose fp32 logits exist at once."""
+    allowed = CHUNK_BYTES["cpu" if like.device.type == "cpu" else "cuda"]
+    return max(1, allowed // (4 * head.linear.weight.shape[0]))
+
+
+def _starts(target_N: Tensor, rows: int) -> Iterator[int]:
+    return iter(range(0, max(1, len(target_N)), rows))  # one chunk of nothing where there is nothing
+
+
+def _figures(
+    head: Head,
+    base_head: Head | None,
+    entropy_of: int,
+    hidden_ND: Tensor,
+    target_N: Tensor,
+    ids_NK: Tensor | None,
+    base_NK: Tensor | None,
+    base_hidden_ND: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    logits_NV = head(hidden_ND)
+    nll_N = F.cross_entropy(logits_NV, target_N, reduction="none")
+    entropy_N = divergence_N = None
+    if entropy_of:
+        top_NK = logits_NV.detach().topk(entropy_of, 1).values.log_softmax(1)
+        entropy_N = -(top_NK.exp() * top_NK).sum(1)
+    if base_head is not None and base_hidden_ND is not None:
+        with torch.no_grad():
+            base_NV = base_head(base_hidden_ND).log_softmax(1)
+        divergence_N = F.kl_div(logits_NV.log_softmax(1), base_NV, reduction="none", log_target=True).sum(1)
+    elif ids_NK is not None and base_NK is not None:
+        divergence_N = _stored_divergence(logits_NV, ids_NK, base_NK)
+    return nll_N, entropy_N, divergence_N
+
+
+def _stored_divergence(logits_NV: Tensor, ids_NK: Tensor, base_NK: Tensor) -> Tensor:
+    """KL over the base's top k and one bucket for the rest; 0 where nothing is stored."""
+    known_N = ids_NK[:, 0] >= 0
+    ids_NK, base_NK = ids_NK.clamp(min=0), base_NK.where(known_N[:, None], 0.0)
+    whole_N = logits_NV.logsumexp(1)
+    top_NK = logits_NV.gather(1, ids_NK) - whole_N[:, None]
+    mass_N = base_NK.exp().sum(1)
+    base_rest_N = torch.where(mass_N < 1, torch.log1p(-mass_N.clamp(max=1 - 1e-7)), -torch.inf)
+    if ids_NK.shape[1] == logits_NV.shape[1]:  # there is no rest
+        return kl_of_top_k(base_NK, torch.full_like(mass_N, -torch.inf), top_NK, mass_N).where(known_N, 0.0)
+    # Not ln(1 - sum of the top k): of a tail of a thousandth that would keep three digits.
+    rest_N = logits_NV.scatter(1, ids_NK, -torch.inf).logsumexp(1) - whole_N
+    return kl_of_top_k(base_NK, base_rest_N, top_NK, rest_N).where(known_N, 0.0)
+
+
+class WeightedCrossEntropy(torch.autograd.Function):
+    """Σ c · nll with its gradients made in the same pass over the vocabulary, so that no logits are kept or made twice.
+
+    For coefficients `c` that do not depend on the model. (hidden [N, D], head's weight [V, D], target int64 [N],
+    c fp32 [N], rows) → (scalar, nll [N]); nll carries no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, c_N: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor]:
+        kind = hidden_ND.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_VD.dtype
+        with torch.autocast(kind, enabled=False):
+            weight = weight_VD.to(dtype)
+            grad_hidden = torch.empty_like(hidden_ND)
+            learns = ctx.needs_input_grad[1]
+            grad_weight = torch.zeros_like(weight_VD) if learns else None
+            nll_N = torch.empty_like(c_N)
+            for start in _starts(target_N, rows):
+                part = slice(start, start + rows)
+                hidden, target_1 = hidden_ND[part].to(dtype), target_N[part, None]
+                logprobs = F.log_softmax(hidden @ weight.T, 1, dtype=torch.float32)
+                nll_N[part] = -logprobs.gather(1, target_1).squeeze(1)
+                slope = (
+                    logprobs.exp_().scatter_add_(1, target_1, logprobs.new_full(target_1.shape, -1)).to(dtype)
+                )
+                grad_hidden[part] = (slope @ weight) * c_N[part, None]
+                if grad_weight is not None:
+                    weighted = hidden * c_N[part, None].to(dtype)
+                    if dtype == grad_weight.dtype:
+                        grad_weight.addmm_(slope.T, weighted)
+                    else:
+                        grad_weight += slope.T @ weighted
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.mark_non_differentiable(nll_N)
+        return (nll_N * c_N).sum(), nll_N
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        slope = slopes[0]
+        return grad_hidden * slope, None if grad_weight is None else grad_weight * slope, None, None, None

@@ -72,35 +72,41 @@ def pack(lengths: Sequence[int], max_length: int, seed: int, epoch: int) -> list
     return rows
 
 
-def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0) -> dict[str, Any]:
-    """Rows of examples as tensors [B, T].
+def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0, stats: Sequence[str] = ()) -> dict[str, Any]:
+    """Rows of examples as tensors [B, T]; a row may be empty.
 
-    `position_ids` begin at 0 with every example; all padding has 0. transformers takes each restart for
-    another sequence and lets none see another, given `attention_mask=None` and `use_cache=False`. `shift_labels` and `token_weights` at position t are those of the token at t + 1
-    of the same example.
+    `position_ids` begin at 0 with every example; all padding has 0. transformers takes each restart for another
+    sequence and lets none see another, given `attention_mask=None` and `use_cache=False`. `shift_labels`,
+    `token_weights`, `sources` and the examples' `stats` that are named, [B, T, …], stand at position t for the token at
+    t + 1 of the same example.
     """
     import torch
 
-    width = max(sum(map(len, row)) for row in rows)
-    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-    positions = np.zeros((len(rows), width), dtype=np.int64)
-    labels = np.full((len(rows), width), IGNORED, dtype=np.int64)
-    weights = np.zeros((len(rows), width), dtype=np.float32)
+    shape = len(rows), max(1, *(sum(map(len, row)) for row in rows))
+    filled: dict[str, Any] = {
+        "input_ids": np.full(shape, pad_id, dtype=np.int64),
+        "position_ids": np.zeros(shape, dtype=np.int64),
+        "shift_labels": np.full(shape, IGNORED, dtype=np.int64),
+        "token_weights": np.zeros(shape, dtype=np.float32),
+        "sources": np.zeros(shape, dtype=np.int64),
+    }
+    for name in stats:
+        like = next((example.stats[name] for row in rows for example in row), np.empty(0, np.float32))
+        empty = -1 if like.dtype == np.int64 else np.nan
+        filled[name] = np.full((*shape, *like.shape[1:]), empty, dtype=like.dtype)
     for b, row in enumerate(rows):
         start = 0
         for example in row:
             end = start + len(example)
-            ids[b, start:end] = example.token_ids
-            positions[b, start:end] = np.arange(len(example))
-            labels[b, start : end - 1] = example.labels[1:]
-            weights[b, start : end - 1] = example.weights[1:]
+            filled["input_ids"][b, start:end] = example.token_ids
+            filled["position_ids"][b, start:end] = np.arange(len(example))
+            filled["shift_labels"][b, start : end - 1] = example.labels[1:]
+            filled["token_weights"][b, start : end - 1] = example.weights[1:]
+            filled["sources"][b, start:end] = example.source
+            for name in stats:
+                filled[name][b, start : end - 1] = example.stats[name][1:]
             start = end
-    return {
-        "input_ids": torch.from_numpy(ids),
-        "position_ids": torch.from_numpy(positions),
-        "shift_labels": torch.from_numpy(labels),
-        "token_weights": torch.from_numpy(weights),
-    }
+    return {name: torch.from_numpy(values) for name, values in filled.items()}
 
 
 def in_batches(examples: Sequence[Example], tokens: int) -> Iterator[list[Example]]:

@@ -1,19 +1,19 @@
 """The one place where a record becomes training data, whatever made it."""
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
-import pyarrow as pa
 
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.outcome import UNKNOWN_TOKENIZER
 from forgetless.schemas.training import HeldOut, Replay, Training
 from forgetless.train.example import Example
-from forgetless.train.token_mask import mask_examples, tokens_in_play
+from forgetless.train.scores import Scores, with_objective
+from forgetless.train.weighting import tokens_in_play
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,6 @@ class TrainingData:
     held_out: list[Example] = field(default_factory=list)
     in_play: int = 0
     """Target tokens that a mask could have dropped."""
-    masked: int = 0
-    """Target tokens that it dropped."""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -51,15 +49,20 @@ class TrainingData:
         """Targets, then replay."""
         return self.targets + self.replay
 
+    @property
+    def masked(self) -> int:
+        """Target tokens of weight 0."""
+        return sum(int((example.is_target & (example.weights == 0)).sum()) for example in self.targets)
+
 
 def read_training(store: Store, training: Training, snapshot: int | None, base: Base) -> TrainingData:
-    """Targets, replay and held-out records of a snapshot, masked as the recipe says.
+    """Targets, replay and held-out records of a snapshot, weighted as the recipe says.
 
-    Held-out records are never trained on, and no record is both target and replay. Which replay records
-    are taken follows from the seed and their ids.
+    Held-out records are never trained on, and no record comes twice, as target or in two sources of replay. Which
+    replay records are taken follows from the seed and their ids.
 
     Raises:
-        UsageError: no targets, another vocabulary, or a mask without scores.
+        UsageError: no targets, another vocabulary, or an objective without the scores that it reads.
     """
     longest = min(training.max_length, base.limit)
     held_out = _held_out(store, training.held_out, snapshot, longest)
@@ -69,21 +72,19 @@ def read_training(store: Store, training: Training, snapshot: int | None, base: 
     if not targets:
         raise UsageError(f"`train.targets` finds no record: {training.targets!r}", "correct the query")
     replay: list[Example] = []
-    if training.replay:
-        taken |= {example.id for example in targets}
-        pool = [e for e in read_examples(store, training.replay.sql, snapshot) if e.id not in taken]
+    for number, source in enumerate(training.replay, 1):
+        taken |= {example.id for example in [*targets, *replay]}
+        pool = [e for e in read_examples(store, source.sql, snapshot) if e.id not in taken]
         usable, _ = _cut(pool, longest)
-        replay = choose_replay(usable, targets, training.replay, training.seed)
-        warnings += _shortage(replay, targets, training.replay)
+        chosen = choose_replay(usable, targets, source, training.seed)
+        replay += [replace(example, source=number) for example in chosen]
+        warnings += _shortage(chosen, targets, source)
+    scores = Scores(store, snapshot, base.model)
     warnings += _check_vocabulary(store, [*targets, *replay, *held_out], snapshot, base)
-    if training.token_mask is None:
-        return TrainingData(snapshot, targets, replay, held_out, warnings=warnings)
-    scores = _Scores(store, training.targets, snapshot, base, training.token_mask.scorer)
-    logprobs = scores.logprobs(targets)
-    masked = mask_examples(targets, logprobs, training.token_mask, base.end_ids)
     in_play = sum(int(tokens_in_play(example, base.end_ids).sum()) for example in targets)
-    dropped = sum(int((example.is_target & (example.weights == 0)).sum()) for example in masked)
-    return TrainingData(snapshot, masked, replay, held_out, in_play, dropped, warnings)
+    for objective in training.objectives:
+        targets, replay = with_objective(objective, targets, replay, scores, base.end_ids, training.seed)
+    return TrainingData(snapshot, targets, replay, held_out, in_play, warnings)
 
 
 def read_examples(store: Store, sql: str, snapshot: int | None) -> list[Example]:
@@ -132,7 +133,9 @@ def _shortage(replay: Sequence[Example], targets: Sequence[Example], settings: R
     wanted = wanted_replay(targets, settings)
     if count >= wanted:
         return []
-    return [f"replay: {wanted:,} {settings.unit} wanted, {count:,} there beside what is held out; all used"]
+    return [
+        f"{settings.name}: {wanted:,} {settings.unit} wanted, {count:,} there beside what is held out; all used"
+    ]
 
 
 def _held_out(store: Store, settings: HeldOut | None, snapshot: int | None, longest: int) -> list[Example]:
@@ -182,69 +185,6 @@ def _check_vocabulary(
         f"{len(unknown):,} records were imported without a tokenizer: their ids are taken for this model's"
         " (`forgetless import-stats --tokenizer` would check that)"
     ]
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Where a mask's log-probs come from: the base model's own scores, or those of a scorer that is named."""
-
-    store: Store
-    sql: str
-    snapshot: int | None
-    base: Base
-    scorer: str | None
-
-    def logprobs(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        """float64 [T] for each example; NaN where there is none."""
-        stats = self.store.query(
-            f"SELECT id, scorer, dtype, logprob FROM token_stats SEMI JOIN ({_bare(self.sql)}) USING (id)"
-            f" WHERE rejection IS NULL AND {self._condition()} ORDER BY dtype = 'float32' DESC, scorer",
-            self.snapshot,
-        )
-        if self.scorer:
-            self._check_name(sorted(set(stats["scorer"].to_pylist())))
-        best = _widest_scorer(stats, {example.id for example in examples})
-        missing = [example.id for example in examples if example.id not in best]
-        if missing:
-            raise UsageError(
-                f"`train.token_mask` needs {self._whose()}, and {len(missing):,} of {len(examples):,}"
-                f" targets have none in this snapshot, {missing[0]!r} first",
-                "leave them out in `train.targets`, or name a newer `train.snapshot`"
-                if self.scorer
-                else f"run `forgetless score {self.store.path}`, or name a newer `train.snapshot`;"
-                " what cannot be scored is in `FROM rejects`: leave it out in `train.targets`",
-            )
-        return [np.asarray(best[e.id][: len(e)], dtype=np.float64) for e in examples]
-
-    def _condition(self) -> str:
-        if self.scorer is None:
-            return f"model = '{self.base.model}'"
-        name = "'" + self.scorer.replace("'", "''") + "'"
-        return f"(starts_with(scorer, {name}) OR model = {name})"
-
-    def _whose(self) -> str:
-        return "the base model's scores" if self.scorer is None else f"the scores of {self.scorer!r}"
-
-    def _check_name(self, found: Sequence[str]) -> None:
-        """Exactly one scorer must have the name."""
-        if len(found) == 1:
-            return
-        known = self.store.query("SELECT DISTINCT scorer, model FROM token_stats ORDER BY ALL", self.snapshot)
-        listed = ", ".join(f"{row['scorer']} of {row['model']}" for row in known.to_pylist()) or "none"
-        what = f"{len(found)} scorers of these targets are" if found else "no scorer of these targets is"
-        raise UsageError(
-            f"{what} called `train.token_mask.scorer` {self.scorer!r}", f"in this snapshot: {listed}"
-        )
-
-
-def _widest_scorer(stats: pa.Table, ids: Collection[str]) -> dict[str, list[float | None]]:
-    """id → log-probs by the one scorer that covers most of `ids`, so that two are never mixed."""
-    by_scorer: dict[str, dict[str, list[float | None]]] = {}
-    for batch in stats.to_batches(max_chunksize=4096):
-        for row in batch.to_pylist():
-            if row["id"] in ids:
-                by_scorer.setdefault(row["scorer"], {})[row["id"]] = row["logprob"]
-    return max(by_scorer.values(), key=len, default={})
 
 
 def _bare(sql: str) -> str:

@@ -9,6 +9,20 @@ from rich.table import Table
 from forgetless.schemas.base import Frozen
 
 
+class SourcePlan(Frozen):
+    """One source of replay."""
+
+    name: str
+    records: int
+    """Records mixed in."""
+    tokens: int
+    """Their target tokens."""
+    share: float
+    """Per target, actually reached, in `unit`."""
+    unit: str
+    """examples or tokens"""
+
+
 class TrainingPlan(Frozen):
     """What a run will train on."""
 
@@ -16,12 +30,8 @@ class TrainingPlan(Frozen):
     """Snapshot that is read."""
     targets: int
     """Records to learn."""
-    replay: int
-    """Records mixed in."""
-    replay_share: float
-    """Replay per target actually reached, in `replay_unit`."""
-    replay_unit: str
-    """examples or tokens"""
+    replay: list[SourcePlan]
+    """What is mixed in."""
     held_out: int
     """Records kept for measuring."""
     tokens: int
@@ -32,6 +42,9 @@ class TrainingPlan(Frozen):
     """Target tokens left out of the loss."""
     masked_share: float
     """Masked tokens among those in play."""
+    mean_weight: float
+    """Of the targets' tokens under the stored objectives. Divided by tokens (`normalise`), the step is so much of one
+    without them; divided by weights it is as long."""
     rows: int
     """Packed sequences in all passes."""
     steps: int
@@ -120,10 +133,14 @@ def plan_table(plan: TrainingPlan) -> Table:
     rows = [
         ("snapshot", f"{plan.snapshot}"),
         ("targets", f"{plan.targets:,} records"),
-        ("replay", f"{plan.replay:,} records, {plan.replay_share:.3f} per target in {plan.replay_unit}"),
+        *(
+            (s.name, f"{s.records:,} records mixed in, {s.share:.3f} per target in {s.unit}")
+            for s in plan.replay
+        ),
         ("held out", f"{plan.held_out:,} records"),
         ("tokens in one pass", f"{plan.tokens:,}, of which {plan.target_tokens:,} are targets"),
         ("masked", f"{plan.masked_tokens:,} targets, {plan.masked_share:.1%} of those in play"),
+        ("mean weight", f"{plan.mean_weight:.3f} per target token, before training decides over any"),
         ("work", f"{plan.rows:,} sequences in {plan.steps:,} optimiser steps"),
         *(("warning", warning) for warning in plan.warnings),
     ]

@@ -19,6 +19,7 @@ from forgetless.curator.store.runs import recorded_run
 from forgetless.curator.verifiers.verify import verifier
 from forgetless.schemas.errors import RecipeError, UsageError
 from forgetless.schemas.model import Model
+from forgetless.schemas.objectives import Kl
 from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.training import Training
 from forgetless.train.asking import Asking
@@ -27,7 +28,7 @@ from forgetless.train.evaluate import Measure, measures
 from forgetless.train.output import Output
 from forgetless.train.packing import Schedule, schedule
 from forgetless.train.reader import Base, TrainingData, read_training
-from forgetless.train.report import Change, TrainingPlan, TrainingReport, changes
+from forgetless.train.report import Change, SourcePlan, TrainingPlan, TrainingReport, changes
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,21 @@ def _fit(run: Prepared) -> None:
     # transformers refuses to save what some models ship as generation settings: the file is copied instead.
     lm.generation_config = GenerationConfig()
     with explained(run.output.folder):
-        lm, curve = fit(lm, run.data.examples, run.schedule, run.training, run.output.checkpoints)
+        lm, curve = fit(
+            lm, run.data.examples, run.schedule, run.training, run.output.checkpoints, _reference(run)
+        )
         lm.to(_saved_dtype(run.folder, run.model)).save_pretrained(run.output.folder)
         run.asking.tokenizer.save_pretrained(run.output.folder)
         if (run.folder / "generation_config.json").is_file():
             shutil.copy(run.folder / "generation_config.json", run.output.folder)
         run.output.curve(curve)
+
+
+def _reference(run: Prepared) -> Any | None:
+    """The base model, where an objective asks for it live; its weights in the type they were saved in."""
+    if not any(isinstance(objective, Kl) and objective.live for objective in run.training.objectives):
+        return None
+    return load_model(run.folder, "auto", run.model.trust_remote_code).requires_grad_(False)
 
 
 def _saved_dtype(folder: Path, model: Model) -> Any:
@@ -180,23 +190,32 @@ def _asked(training: Training, folder: Path, store: Store, output: Output) -> di
 
 
 def _plan(training: Training, data: TrainingData, rows: Schedule) -> TrainingPlan:
-    unit = training.replay.unit if training.replay else "examples"
     target_tokens = sum(example.target_tokens for example in data.targets)
-    replay_tokens = sum(example.target_tokens for example in data.replay)
-    by_tokens = unit == "tokens"
-    share = replay_tokens / target_tokens if by_tokens else len(data.replay) / len(data.targets)
+    replay = []
+    for number, source in enumerate(training.replay, 1):
+        chosen = [example for example in data.replay if example.source == number]
+        tokens = sum(example.target_tokens for example in chosen)
+        by_tokens = source.unit == "tokens"
+        share = tokens / target_tokens if by_tokens else len(chosen) / len(data.targets)
+        replay.append(
+            SourcePlan(name=source.name, records=len(chosen), tokens=tokens, share=share, unit=source.unit)
+        )
     return TrainingPlan(
         snapshot=data.snapshot,
         targets=len(data.targets),
-        replay=len(data.replay),
-        replay_share=share,
-        replay_unit=unit,
+        replay=replay,
         held_out=len(data.held_out),
         tokens=sum(len(example) for example in data.examples),
-        target_tokens=target_tokens + replay_tokens,
+        target_tokens=target_tokens + sum(source.tokens for source in replay),
         masked_tokens=data.masked,
         masked_share=data.masked / data.in_play if data.in_play else 0.0,
+        mean_weight=_mean_weight(data),
         rows=len(rows.rows),
         steps=rows.steps,
         warnings=data.warnings,
     )
+
+
+def _mean_weight(data: TrainingData) -> float:
+    """Of the targets' tokens, as far as the store alone decides over them."""
+    return sum(float(e.weights.sum()) for e in data.targets) / sum(e.target_tokens for e in data.targets)

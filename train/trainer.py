@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -23,62 +25,86 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from forgetless.curator.progress import Progress
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.training import Lora, Training
+from forgetless.train.batch_loss import BatchLoss
 from forgetless.train.example import IGNORED, Example
-from forgetless.train.loss import token_nll
 from forgetless.train.packing import Schedule, collate
 
 
 def fit(
-    model: Any, examples: Sequence[Example], plan: Schedule, training: Training, folder: Path
+    model: Any,
+    examples: Sequence[Example],
+    plan: Schedule,
+    training: Training,
+    folder: Path,
+    reference: Any | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Train `model`, from the newest checkpoint in `folder` if there is one.
 
-    Returns:
-        The trained model, adapters merged, and one dict per optimiser step: step, loss (nats per unit of
-        weight), learning_rate, grad_norm.
+    Args:
+        reference: the base model on the same device, where an objective asks for it live.
 
-    Raises:
-        UsageError: started as one of several processes.
+    Returns:
+        The trained model, adapters merged, and one dict per optimiser step: step, loss (nats per unit of what
+        `training.normalise` names), learning_rate, grad_norm, mean_weight (of supervised tokens), and nll/SOURCE
+        (nats per token that was learned from).
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("training runs in one process", "start it without torchrun or `accelerate launch`")
     set_seed(training.seed)
     if training.lora:
         model = _with_adapters(model, training.lora)
     checkpoint = newest_checkpoint(folder)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    arguments = _arguments(training, plan, folder)
     with Progress("train", plan.steps, done) as progress:
-        trainer = WeightedTrainer(
-            model=model,
-            args=_arguments(training, plan, folder),
-            train_dataset=_Rows(examples, plan),
-            data_collator=collate,
-            callbacks=[_Report(progress)],
-        )
+        trainer = WeightedTrainer(training, examples, plan, reference, model=model, args=arguments)
+        trainer.add_callback(_Report(progress))
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     curve = [
-        {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")}
+        {"step": entry["step"]} | {key: entry[key] for key in sorted(entry) if key not in ("step", "epoch")}
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    del trained.forward  # its own again
     return (trained.merge_and_unload() if training.lora else trained), curve
 
 
 class WeightedTrainer(Trainer):
-    """Weighted cross entropy, divided by the sum of weights of the whole optimiser step."""
+    """The Trainer with our rows, the loss of the recipe's objectives, and the division of it that is right for every
+    number of batches, accumulated batches and processes."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(
+        self,
+        training: Training,
+        examples: Sequence[Example],
+        plan: Schedule,
+        reference: Any | None = None,
+        **arguments: Any,
+    ) -> None:
+        self._sources = ["targets", *(source.name for source in training.replay)]
+        self._loss = BatchLoss(training.objectives, len(self._sources), reference)
+        self._by_weight = training.normalise == "weights"
+        self._seen = torch.zeros(len(self._sources), 3)
+        self._supervised = 0.0
+        # What runs under the Trainer's wrappers (autocast, DDP, FSDP) is the model's forward pass: it is our loss.
+        model, loss = arguments["model"], self._loss
+        model.forward = MethodType(lambda model, **inputs: loss(_unadapted(model), inputs), model)
+        collator = partial(collate, stats=loss.stats)
+        super().__init__(train_dataset=_Rows(examples, plan), data_collator=collator, **arguments)
         self.loss_is_scaled_for_ga = True  # so that accumulation does not divide a second time
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
-        return torch.stack([batch["token_weights"].sum() for batch in batch_samples]).sum().to(device)
+        """What this step's loss is divided by, over all batches of all processes."""
+        weights = torch.stack([batch["token_weights"].sum() for batch in batch_samples]).sum()
+        tokens = torch.stack([(batch["shift_labels"] != IGNORED).sum() for batch in batch_samples]).sum()
+        both = self.accelerator.gather(torch.stack([weights, tokens])[None].to(device)).sum(0)
+        self._supervised += float(both[1])
+        # A step in which every token is masked teaches nothing; 0 / 0 would destroy the weights.
+        return both[0] if self._by_weight and both[0] > 0 else both[1].clamp(min=1)
 
     def compute_loss(
         self,
@@ -87,30 +113,41 @@ class WeightedTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Σ weight · nll of this batch over Σ weight of the step. Tokens of weight 0 never reach the head."""
-        weights = inputs["token_weights"]
-        labels = inputs["shift_labels"].masked_fill(weights == 0, IGNORED)
-        lm = self.accelerator.unwrap_model(model)
-        lm = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
-        # The body is called without the Trainer's wrapper, so autocast has to be entered here.
-        with self.accelerator.autocast():
-            nll_N = token_nll(lm, inputs["input_ids"], inputs["position_ids"], labels)
-        total = weights.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        # A step in which every token is masked teaches nothing; 0 / 0 would destroy the weights.
-        return (nll_N * weights[labels != IGNORED]).sum() / total.clamp(min=1e-6)
+        """This batch's part of the step's loss."""
+        loss, seen = model(**inputs)
+        self._seen = self._seen.to(seen.device) + seen
+        # Gradients are averaged over processes, and a sum is wanted.
+        scaled: Tensor = loss / num_items_in_batch * self.accelerator.num_processes
+        return scaled
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds what the step learned from, by source."""
+        if "loss" in logs:
+            seen = self.accelerator.reduce(self._seen).tolist()
+            logs["mean_weight"] = sum(weight for weight, _, _ in seen) / max(1.0, self._supervised)
+            for name, (_, nll, count) in zip(self._sources, seen, strict=True):
+                if count:
+                    logs[f"nll/{name}"] = nll / count
+            self._seen, self._supervised = torch.zeros_like(self._seen), 0.0
+        super().log(logs, start_time)
+
+
+def _unadapted(model: Any) -> Any:
+    """The causal language model itself; adapters are inside its layers."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 class _Rows(Dataset):
-    """The schedule's rows in order, each as its list of examples."""
+    """The schedule's rows in order, each as its list of examples; a short last step is filled up with empty rows."""
 
     def __init__(self, examples: Sequence[Example], plan: Schedule) -> None:
         self.examples, self.plan = examples, plan
 
     def __len__(self) -> int:
-        return len(self.plan.rows)
+        return self.plan.steps * self.plan.rows_per_step
 
     def __getitem__(self, index: int) -> list[Example]:
-        return [self.examples[place] for place in self.plan.rows[index]]
+        return [self.examples[place] for row in self.plan.rows[index : index + 1] for place in row]
 
 
 class _Report(TrainerCallback):
@@ -139,10 +176,16 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _arguments(training: Training, plan: Schedule, folder: Path) -> TrainingArguments:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if training.accumulation % processes:
+        raise UsageError(
+            f"`accumulation` {training.accumulation} cannot be shared by {processes} processes",
+            f"set `train.accumulation` to a multiple of {processes}: the batches of a step are divided among them",
+        )
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulation,
+        gradient_accumulation_steps=training.accumulation // processes,
         num_train_epochs=1,  # the schedule holds all passes
         learning_rate=training.learning_rate,
         lr_scheduler_type="constant_with_warmup" if training.schedule == "constant" else training.schedule,

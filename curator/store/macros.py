@@ -43,7 +43,7 @@ def listed(scores: str, more: str = "") -> str:
         FROM records r {scores}"""
 
 
-# What train/token_mask.py drops: target tokens under a log-prob, but never the mark that ends a span. SQL does
+# What train/weighting.py drops: target tokens under a log-prob, but never the mark that ends a span. SQL does
 # not know which ids end a turn, so here any special token of the vocabulary counts as such at a span's end.
 _HARD = "logprob < -ln(threshold)"
 _SPECIAL = """

@@ -165,9 +165,12 @@ class Store:
             connection.execute(statement)
         return connection
 
-    def query(self, sql: str, snapshot: int | None = None) -> pa.Table:
-        """Rows of one SQL query, at a snapshot or now. UsageError with DuckDB's own words if it is wrong."""
+    def query(self, sql: str, snapshot: int | None = None, **tables: pa.Table) -> pa.Table:
+        """Rows of one SQL query, at a snapshot or now; `tables` are there by their names. UsageError with DuckDB's own
+        words if it is wrong."""
         with self.connect(snapshot, sql) as connection:
+            for name, table in tables.items():
+                connection.register(name, table)
             try:
                 relation = connection.sql(sql)
                 return pa.table({}) if relation is None else relation.to_arrow_table()

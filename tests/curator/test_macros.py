@@ -1,6 +1,7 @@
 """SQL for people: which tokens are hard, what a mask drops, and what scorers refused."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from forgetless.curator.store import Store
+from forgetless.schemas.objectives import Stm
 from forgetless.schemas.outcome import Outcome, Span
-from forgetless.schemas.training import TokenMask
 from forgetless.train.example import Example
-from forgetless.train.token_mask import mask_examples, tokens_in_play
+from forgetless.train.weighting import tokens_in_play, weighted_examples
 
 END = 1
 """The one special token of the vocabulary, 0 aside."""
@@ -127,7 +128,8 @@ def test_the_mask_is_the_trainers(store: Store, rows: list[Outcome], threshold: 
     dropped = in_play = 0
     for mask in (m for m in masks if m["mask"] is not None):
         example, known = examples[mask["id"]], np.array(logprobs[mask["id"]], float)
-        (masked,) = mask_examples([example], [known], TokenMask(threshold=threshold), [END])
+        scored = replace(example, stats={"logprob": known})
+        (masked,) = weighted_examples([scored], Stm(threshold=threshold), [END])
         assert mask["mask"] == (masked.weights > 0).tolist()
         in_play += int(tokens_in_play(example, [END]).sum())
         dropped += int((example.is_target & (masked.weights == 0)).sum())

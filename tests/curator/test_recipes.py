@@ -72,7 +72,7 @@ def test_a_partial_group_keeps_the_other_defaults(recipe: Path) -> None:
         ("steps.bos.pipeline=bos_relay", "'steps[0]'"),
         ("steps.other.count=1", "no item 'other'"),
         ("steps.magpie.name=bos", "two steps are called 'bos'"),
-        ("train.token_mask={}", "either `threshold` or `share`"),
+        ("train.objectives=[{objective: stm}]", "either `threshold` or `share`"),
         ("model=null", "'model'"),
         ("name", "has no value"),
     ],

@@ -37,7 +37,8 @@ def run(*arguments: object) -> Result:
 def test_a_dry_run_prints_the_plan_and_writes_nothing(recipe: Path, tmp_path: Path) -> None:
     result = run(recipe, "--dry-run", "--json", "--set", "train.replay.share=0.5")
     plan = json.loads(result.stdout)
-    assert (plan["targets"], plan["replay"], plan["replay_share"], plan["steps"]) == (40, 20, 0.5, 2)
+    assert (plan["targets"], plan["steps"]) == (40, 2)
+    assert [(s["name"], s["records"], s["share"]) for s in plan["replay"]] == [("replay", 20, 0.5)]
     assert "40 records" in run(recipe, "--dry-run").stdout
     assert not (tmp_path / "out").exists()
 
@@ -56,7 +57,7 @@ def test_the_table_and_the_json_tell_the_same(recipe: Path) -> None:
     ("override", "error", "message"),
     [
         ("train=null", RecipeError, "has no `train`"),
-        ("train.token_mask={threshold: 2.5, share: 0.2}", RecipeError, "threshold"),
+        ("train.objectives=[{objective: stm, threshold: 2.5, share: 0.2}]", RecipeError, "threshold"),
         ("train.targets=SELECT nothing", UsageError, "SQL"),
         ("train.tasks.doubling.path=gone.jsonl", UsageError, "gone.jsonl"),
         ("train.snapshot=7", UsageError, "no snapshot 7"),

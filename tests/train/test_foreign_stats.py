@@ -69,7 +69,7 @@ train:
   batch_size: 2
   replay: null
   held_out: null
-  token_mask: {json.dumps(mask)}
+  objectives: [{json.dumps({"objective": "stm", **mask})}]
 """
     (folder / "recipe.yaml").write_text(text)
     return folder / "recipe.yaml"
@@ -101,7 +101,9 @@ def test_a_mask_of_the_same_form_trains_a_step(tmp_path: Path, llama: Path, made
 def test_a_scorer_by_its_fingerprint(tmp_path: Path, llama: Path, made: Path) -> None:
     path = recipe(tmp_path, llama, made, share=0.2)
     scorer = Store.open(tmp_path / "store").query("SELECT scorer FROM token_stats")["scorer"][0].as_py()
-    plan = prepare(load_recipe(path, (f"train.token_mask.scorer={scorer[:8]}",))).plan
+    plan = prepare(
+        load_recipe(path, (f"train.objectives=[{{objective: stm, share: 0.2, scorer: {scorer[:8]}}}]",))
+    ).plan
     assert plan.masked_share == pytest.approx(0.2, abs=0.01)
 
 
@@ -109,7 +111,7 @@ def test_a_scorer_by_its_fingerprint(tmp_path: Path, llama: Path, made: Path) ->
     ("scorer", "message"),
     [
         (None, r"needs the base model's scores.*forgetless score"),
-        ("no such'", r"no scorer of these targets is called.*\"no such'\".* of llama-3-8b"),
+        ("no such'", r"no scorer of these records is called.*\"no such'\".* of llama-3-8b"),
     ],
 )
 def test_a_scorer_that_is_not_there(
@@ -126,7 +128,7 @@ def test_a_name_that_two_scorers_begin_with(tmp_path: Path, llama: Path, made: P
         path=made, answer_after=MARKER, kind="ground_truth", scorer="llama-3-8b", dtype="bf16"
     )
     StatsImport(asked).run(Store.open(tmp_path / "store"))
-    with pytest.raises(UsageError, match="2 scorers of these targets are called"):
+    with pytest.raises(UsageError, match="2 scorers of these records are called"):
         prepare(load_recipe(path))
 
 

@@ -1,5 +1,6 @@
 """Packing: derived from the seed alone, and invisible to the model."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ STORIES = Path(__file__).parents[3] / "shared" / "data" / "stories260k"
 
 def nll(model: Any, rows: list[list[Example]]) -> torch.Tensor:
     fields = collate(rows)
-    del fields["token_weights"]
+    del fields["token_weights"], fields["sources"]
     with torch.no_grad():
         return token_nll(model, **fields)
 
@@ -74,13 +75,18 @@ def test_epochs_without_packing(epochs: float, steps: int) -> None:
 
 def test_labels_and_weights_stay_within_their_record() -> None:
     first = Example.of("a", "replay", [5, 6, 7], [(1, 3)])
-    second = Example.of("b", "replay", [8, 9], [(0, 2)]).without(np.array([False, True]))
-    fields = {name: tensor.tolist() for name, tensor in collate([[first, second], [first]]).items()}
+    second = Example.of("b", "replay", [8, 9], [(0, 2)]).weighted(np.array([1, 0]))
+    second = replace(second, source=2, stats={"base_logprob": np.array([np.nan, -0.5])})
+    first = replace(first, stats={"base_logprob": np.array([np.nan, -1.5, -2.5])})
+    fields = {name: tensor.tolist() for name, tensor in collate([[first, second], [first], []]).items()}
+    stored = collate([[first, second], []], stats=["base_logprob"])["base_logprob"]
+    assert stored.nan_to_num(9).tolist() == [[-1.5, -2.5, 9, -0.5, 9], [9] * 5]
     assert fields == {
-        "input_ids": [[5, 6, 7, 8, 9], [5, 6, 7, 0, 0]],
-        "position_ids": [[0, 1, 2, 0, 1], [0, 1, 2, 0, 0]],
-        "shift_labels": [[6, 7, -100, 9, -100], [6, 7, -100, -100, -100]],
-        "token_weights": [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0]],
+        "input_ids": [[5, 6, 7, 8, 9], [5, 6, 7, 0, 0], [0] * 5],
+        "position_ids": [[0, 1, 2, 0, 1], [0, 1, 2, 0, 0], [0] * 5],
+        "shift_labels": [[6, 7, -100, 9, -100], [6, 7, -100, -100, -100], [-100] * 5],
+        "token_weights": [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [0] * 5],
+        "sources": [[0, 0, 0, 2, 2], [0] * 5, [0] * 5],
     }
 
 

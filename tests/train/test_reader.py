@@ -10,7 +10,8 @@ import pytest
 from forgetless.curator.models import load_tokenizer, model_fingerprint, tokenizer_fingerprint
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
-from forgetless.schemas.training import HeldOut, Replay, TokenMask, Training
+from forgetless.schemas.objectives import Stm
+from forgetless.schemas.training import HeldOut, Replay, Training
 from forgetless.train.asking import Asking
 from forgetless.train.reader import Base, read_examples, read_training
 
@@ -103,12 +104,14 @@ def test_targets_are_not_replayed_too(make_store: MakeStore, base: Base) -> None
     assert (len(data.targets), len(data.replay)) == (50, 30)
 
 
-@pytest.mark.parametrize("mask", [TokenMask(threshold=2.5), TokenMask(share=0.25)])
+@pytest.mark.parametrize("mask", [Stm(threshold=2.5), Stm(share=0.25)])
 def test_a_mask_takes_the_stored_scores_and_leaves_replay_alone(
-    make_store: MakeStore, base: Base, mask: TokenMask
+    make_store: MakeStore, base: Base, mask: Stm
 ) -> None:
     store = make_store()
-    data = read_training(store, training(token_mask=mask, replay=Replay(share=0.5), held_out=None), 1, base)
+    data = read_training(
+        store, training(objectives=[mask], replay=[Replay(share=0.5)], held_out=None), 1, base
+    )
     table = store.query(
         "SELECT r.id, t.position, t.logprob, t.token_id FROM tokens t JOIN records r USING (id) "
         "WHERE r.kind = 'ground_truth' AND t.is_target AND t.token_id <> 5"
@@ -125,8 +128,8 @@ def test_a_mask_takes_the_stored_scores_and_leaves_replay_alone(
 
 def test_a_mask_without_scores_names_the_command(make_store: MakeStore, base: Base) -> None:
     other = replace(base, model="another model")
-    settings = training(token_mask=TokenMask(threshold=2.5))
-    with pytest.raises(UsageError, match=r"40 of 40 targets have none.*'g00' first.*forgetless score"):
+    settings = training(objectives=[Stm(threshold=2.5)])
+    with pytest.raises(UsageError, match=r"40 of 40 records have none.*'g00' first.*forgetless score"):
         read_training(make_store(), settings, 1, other)
 
 

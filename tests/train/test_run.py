@@ -104,9 +104,9 @@ def test_a_foreign_folder_is_left_alone(recipe: Callable[..., Recipe], tmp_path:
 
 
 def test_a_plan_writes_nothing(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    plan = prepare(recipe(epochs=2, token_mask={"share": 0.25})).plan
-    assert (plan.snapshot, plan.targets, plan.replay, plan.held_out) == (1, 40, 10, 8)
-    assert plan.replay_share == 0.25
+    plan = prepare(recipe(epochs=2, objectives=[{"objective": "stm", "share": 0.25}])).plan
+    assert (plan.snapshot, plan.targets, plan.replay[0].records, plan.held_out) == (1, 40, 10, 8)
+    assert plan.replay[0].share == 0.25
     assert plan.masked_share == pytest.approx(0.25, abs=0.005)
     assert plan.steps == -(-plan.rows // 4)
     assert not (tmp_path / "out").exists()

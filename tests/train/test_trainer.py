@@ -84,7 +84,7 @@ def test_the_loss_of_a_step_is_the_weighted_mean_over_all_its_tokens(tiny: Path,
 def test_tokens_of_weight_zero_teach_nothing(tiny: Path, tmp_path: Path) -> None:
     example = random_examples(1, 262)[0]
     half = len(example) // 2
-    masked = example.without(np.arange(len(example)) >= half)
+    masked = example.weighted(np.arange(len(example)) < half)
     short = Example.of("short", "replay", example.token_ids[:half].tolist(), [(1, half)])
     results = []
     for one in (masked, short):
@@ -96,7 +96,7 @@ def test_tokens_of_weight_zero_teach_nothing(tiny: Path, tmp_path: Path) -> None
 
 def test_a_step_with_everything_masked_changes_nothing(tiny: Path, tmp_path: Path) -> None:
     example = random_examples(1, 262)[0]
-    nothing = example.without(np.ones(len(example), dtype=bool))
+    nothing = example.weighted(0)
     training = settings(tmp_path, batch_size=1)
     model, curve = fit(load_model(tiny, "float32"), [nothing], Schedule([[0]], 1), training, tmp_path)
     assert curve[0]["loss"] == 0
