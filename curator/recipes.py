@@ -1,16 +1,19 @@
-"""Reading a recipe: YAML and `--set` in, a validated `Recipe` or one clear error out."""
+"""Reading a recipe or a suite: YAML and `--set` in, validated settings or one clear error out."""
 
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Tag, ValidationError
 
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.suite import Suite
+
+Settings = TypeVar("Settings", Recipe, Suite)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -22,32 +25,47 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: naming each wrong key with its path and the nearest valid name.
     """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise RecipeError(
-            f"recipe {str(path)!r} cannot be read: {error.strerror}", "check the path"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise RecipeError(
-            f"recipe {str(path)!r} is not YAML: {problem}", "nothing was run; correct it"
-        ) from None
-    if not isinstance(data, dict):
-        raise RecipeError(f"recipe {str(path)!r} is not a mapping", "begin with `store:` and `model:`")
+    data = _read(path, "recipe", "begin with `store:` and `model:`")
     for override in overrides:
         _override(data, override)
     return parse_recipe(data, base=path.resolve().parent)
 
 
+def load_suite(path: Path) -> Suite:
+    """The suite in the YAML file `path`; relative paths inside are taken from its folder. RecipeError as for recipes."""
+    return _parse(Suite, _read(path, "suite", "begin with `tasks:`"), path.resolve().parent)
+
+
 def parse_recipe(data: dict[str, Any], base: Path) -> Recipe:
     """Validate plain data as a recipe; relative paths are taken from `base`."""
+    return _parse(Recipe, data, base)
+
+
+def _read(path: Path, what: str, beginning: str) -> dict[str, Any]:
     try:
-        return Recipe.model_validate(data, context={"base": base})
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RecipeError(
+            f"{what} {str(path)!r} cannot be read: {error.strerror}", "check the path"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise RecipeError(
+            f"{what} {str(path)!r} is not YAML: {problem}", "nothing was run; correct it"
+        ) from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{what} {str(path)!r} is not a mapping", beginning)
+    return data
+
+
+def _parse(kind: type[Settings], data: dict[str, Any], base: Path) -> Settings:
+    try:
+        return kind.model_validate(data, context={"base": base})
     except ValidationError as error:
-        problems = [_describe(e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
+        problems = [_describe(kind, e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise RecipeError(f"recipe: {'; '.join(problems[:3])}{more}", "nothing was run; correct it") from None
+        said = f"{kind.__name__.lower()}: {'; '.join(problems[:3])}{more}"
+        raise RecipeError(said, "nothing was run; correct it") from None
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -88,8 +106,8 @@ def _position(items: list[Any], name: str, key: str) -> int:
     raise RecipeError(f"--set {key!r}: no item {name!r}", f"there are {', '.join(names) or 'none'}")
 
 
-def _describe(loc: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
-    path, known = _walk(loc)
+def _describe(root: type[BaseModel], loc: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
+    path, known = _walk(root, loc)
     message = message.removeprefix("Value error, ")
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.4)
@@ -99,16 +117,16 @@ def _describe(loc: tuple[int | str, ...], kind: str, message: str, given: Any) -
         return f"{path!r} is missing"
     if kind == "union_tag_not_found":
         return f"{path!r} needs `pipeline`"
-    if not path:  # what the recipe as a whole gets wrong names its own keys
+    if not path:  # what the settings as a whole get wrong names its own keys
         return message
     if isinstance(given, str | int | float | bool):
         return f"{path!r} is {given!r}: {message}"
     return f"{path!r}: {message}"
 
 
-def _walk(loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
+def _walk(root: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, list[str]]:
     """The key's path as a user writes it, and the valid names where it stands."""
-    places: list[tuple[str, Any]] = [("", Recipe)]
+    places: list[tuple[str, Any]] = [("", root)]
     known: list[str] = []
     path = ""
     for part in loc:

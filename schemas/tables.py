@@ -52,9 +52,10 @@ EVALS = pa.schema(
         ("recipe", pa.string()), ("created", pa.timestamp("us", tz="UTC")),
     ]
 )  # fmt: skip
-"""One row per measured figure. phase: before, after. role: target, retained. metric: accuracy in 0..1 or
-cross_entropy in nats per token. key: digest of all that decides the value (model, questions, settings), by
-which a figure is found again instead of measured again. recipe: digest of the training recipe."""
+"""One row per measured figure. phase: before, after, eval. role: target, retained. metric: cross_entropy or kl in nats
+per token; accuracy, repetition, cut_off, refusal, harm, coherence, valid_json in 0..1. key: digest of all that decides
+the value (model, questions, settings), by which a figure is found again instead of measured again. recipe: digest of
+the training recipe, or of the suite. seed: of the training; snapshot: that was read; null where there is none."""
 
 SNAPSHOTS = pa.schema(
     [

@@ -7,6 +7,7 @@ from pathlib import Path
 from forgetless.curator.models import model_fingerprint
 from forgetless.curator.progress import note
 from forgetless.curator.store import Store
+from forgetless.schemas.model import Engine
 from forgetless.train.asking import Asking
 from forgetless.train.evaluate import Measure, evaluate
 from forgetless.train.report import Figure
@@ -21,11 +22,18 @@ class Evals:
     name: str
     recipe: str
     """Digest of what was asked for."""
-    snapshot: int
-    seed: int
+    snapshot: int | None
+    seed: int | None
 
     def figures(
-        self, phase: str, folder: Path, asking: Asking, wanted: list[Measure], trust_remote_code: bool = False
+        self,
+        phase: str,
+        folder: Path,
+        asking: Asking,
+        wanted: list[Measure],
+        trust_remote_code: bool = False,
+        base: Path | None = None,
+        engine: Engine | None = None,
     ) -> list[Figure]:
         """The wanted figures of the checkpoint in `folder`; what the store knows is not measured again."""
         known = self._known(wanted)
@@ -33,7 +41,7 @@ class Evals:
         if wanted and len(missing) < len(wanted):
             note(f"{phase}: {len(wanted) - len(missing)} of {len(wanted)} figures are in the store already")
         if missing:
-            measured = evaluate(folder, asking, missing, f"evaluate {phase}", trust_remote_code)
+            measured = evaluate(folder, asking, missing, f"evaluate {phase}", trust_remote_code, base, engine)
             known |= {figure.key: figure for figure in measured}
         figures = [known[m.key].model_copy(update={"task": m.name, "role": m.role}) for m in wanted]
         self._record(phase, folder, figures)
