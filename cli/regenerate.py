@@ -1,9 +1,11 @@
 """Training on answers that the model being trained writes anew before every epoch."""
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from forgetless.curator.progress import note
+from forgetless.schemas.errors import UsageError
 from forgetless.schemas.objectives import Stored
 from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.steps import Score
@@ -22,6 +24,10 @@ def regenerated_training(recipe: Recipe) -> "Iterator[TrainingReport]":
     from forgetless.train import run
 
     assert recipe.train
+    if "WORLD_SIZE" in os.environ:
+        raise UsageError(
+            "`train.regenerate` makes rows between epochs, in one process", "start it without torchrun"
+        )
     for epoch in range(1, int(recipe.train.epochs) + 1):
         note(f"epoch {epoch} of {recipe.train.epochs:g}: {', '.join(recipe.train.regenerate)}")
         build = Build(_for_build(recipe, epoch))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Fine-tune as RECIPE's `train` says, and measure before and after."""
     from forgetless.curator.recipes import load_recipe
-    from forgetless.train import run
+    from forgetless.train import processes, run
     from forgetless.train.report import change_table, plan_table
 
     settings = load_recipe(recipe, overrides)
@@ -28,7 +28,12 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
         plan = run.prepare(settings).plan
         _print(plan.model_dump_json(indent=2) if as_json else plan_table(plan))
         return
+    if not processes.is_main():
+        run.assist(settings)
+        processes.leave()
+        return
     report = run.train(settings)
+    processes.leave()
     _print(report.model_dump_json(indent=2) if as_json else change_table(report))
 
 

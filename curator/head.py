@@ -31,8 +31,8 @@ class Head(nn.Module):
         return self.finish(self.linear(hidden_ND))
 
     def finish(self, logits_NV: Tensor) -> Tensor:
-        """What the linear layer gives, as fp32 logits; fp32 ones may be changed in place."""
-        logits_NV = logits_NV.float()
+        """What the linear layer gives, as fp32 logits; fp32 ones may be changed in place, and float64 stay so."""
+        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
         if self.scale != 1:
             logits_NV = logits_NV * self.scale
         if self.softcap:

@@ -19,6 +19,11 @@ def random_examples(count: int, vocabulary: int, longest: int = 50) -> list[Exam
     ]
 
 
+def weighted_examples() -> list[Example]:
+    rng = np.random.default_rng(1)
+    return [e.weighted(rng.random(len(e), dtype=np.float32)) for e in random_examples(40, 262)]
+
+
 def outcome(
     id: str, kind: str, token_ids: Sequence[int], spans: Sequence[tuple[int, int]], tokenizer: str
 ) -> Outcome:

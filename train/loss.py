@@ -158,11 +158,13 @@ class WeightedCrossEntropy(torch.autograd.Function):
             grad_hidden = torch.empty_like(hidden_ND)
             learns = ctx.needs_input_grad[1]
             grad_weight = torch.zeros_like(weight_VD) if learns else None
-            nll_N = torch.empty_like(c_N)
+            nll_N = torch.empty_like(c_N, dtype=torch.promote_types(dtype, torch.float32))
             for start in _starts(target_N, rows):
                 part = slice(start, start + rows)
                 hidden, target_1 = hidden_ND[part].to(dtype), target_N[part, None]
-                logprobs = F.log_softmax(hidden @ weight.T, 1, dtype=torch.float32)
+                logprobs = F.log_softmax(
+                    hidden @ weight.T, 1, dtype=torch.promote_types(dtype, torch.float32)
+                )
                 nll_N[part] = -logprobs.gather(1, target_1).squeeze(1)
                 slope = (
                     logprobs.exp_().scatter_add_(1, target_1, logprobs.new_full(target_1.shape, -1)).to(dtype)

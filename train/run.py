@@ -27,6 +27,7 @@ from forgetless.train.evals import Evals
 from forgetless.train.evaluate import Measure, measures
 from forgetless.train.output import Output
 from forgetless.train.packing import Schedule, schedule
+from forgetless.train.processes import is_main
 from forgetless.train.reader import Base, TrainingData, read_training
 from forgetless.train.report import Change, SourcePlan, TrainingPlan, TrainingReport, changes
 
@@ -90,6 +91,13 @@ def prepare(recipe: Recipe) -> Prepared:
     return Prepared(store, folder, recipe.model, training, asking, data, rows, plan, output, asked, wanted)
 
 
+def assist(recipe: Recipe) -> None:
+    """Take part in a training whose main process does what `train` does: the others measure and write nothing."""
+    run = prepare(recipe)
+    if run.output.report() is None:
+        _fit(run)
+
+
 def train(recipe: Recipe) -> TrainingReport:
     """Fine-tune as the recipe says, or go on where a run was interrupted; measure before and after."""
     run = prepare(recipe)
@@ -144,6 +152,8 @@ def _fit(run: Prepared) -> None:
         lm, curve = fit(
             lm, run.data.examples, run.schedule, run.training, run.output.checkpoints, _reference(run)
         )
+        if not is_main():
+            return
         lm.to(_saved_dtype(run.folder, run.model)).save_pretrained(run.output.folder)
         run.asking.tokenizer.save_pretrained(run.output.folder)
         if (run.folder / "generation_config.json").is_file():

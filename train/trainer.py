@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import MethodType
@@ -28,6 +29,10 @@ from forgetless.schemas.training import Lora, Training
 from forgetless.train.batch_loss import BatchLoss
 from forgetless.train.example import IGNORED, Example
 from forgetless.train.packing import Schedule, collate
+from forgetless.train.processes import is_main
+
+WAIT_SECONDS = 24 * 3600
+"""For another process: the main one measures the base model before it joins the training."""
 
 
 def fit(
@@ -54,9 +59,10 @@ def fit(
     checkpoint = newest_checkpoint(folder)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     arguments = _arguments(training, plan, folder)
-    with Progress("train", plan.steps, done) as progress:
+    with Progress("train", plan.steps, done) if is_main() else nullcontext() as progress:
         trainer = WeightedTrainer(training, examples, plan, reference, model=model, args=arguments)
-        trainer.add_callback(_Report(progress))
+        if progress is not None:
+            trainer.add_callback(_Report(progress))
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -99,7 +105,9 @@ class WeightedTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Tensor]], device: torch.device) -> Tensor:
         """What this step's loss is divided by, over all batches of all processes."""
-        weights = torch.stack([batch["token_weights"].sum() for batch in batch_samples]).sum()
+        weights = torch.stack(
+            [batch["token_weights"].sum(dtype=torch.float64) for batch in batch_samples]
+        ).sum()
         tokens = torch.stack([(batch["shift_labels"] != IGNORED).sum() for batch in batch_samples]).sum()
         both = self.accelerator.gather(torch.stack([weights, tokens])[None].to(device)).sum(0)
         self._supervised += float(both[1])
@@ -117,7 +125,7 @@ class WeightedTrainer(Trainer):
         loss, seen = model(**inputs)
         self._seen = self._seen.to(seen.device) + seen
         # Gradients are averaged over processes, and a sum is wanted.
-        scaled: Tensor = loss / num_items_in_batch * self.accelerator.num_processes
+        scaled: Tensor = loss / torch.as_tensor(num_items_in_batch).to(loss) * self.accelerator.num_processes
         return scaled
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -171,7 +179,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
             json.loads((checkpoint / "trainer_state.json").read_text())
             complete.append(checkpoint)
         except (OSError, json.JSONDecodeError):
-            shutil.rmtree(checkpoint)
+            if is_main():
+                shutil.rmtree(checkpoint)
     return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
 
 
@@ -204,6 +213,7 @@ def _arguments(training: Training, plan: Schedule, folder: Path) -> TrainingArgu
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
         report_to="none",
+        ddp_timeout=WAIT_SECONDS,
         log_level="error",
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one device; DataParallel would split packed rows

@@ -1,26 +1,23 @@
 """The optimiser loop on a tiny model: one update whatever the batches, adapters, bf16."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training_records import random_examples
+from fit_side import fit_once
+from training_records import random_examples, weighted_examples
 
 from forgetless.curator.models import load_model
 from forgetless.schemas.training import Training
 from forgetless.train.example import Example
 from forgetless.train.packing import Schedule, schedule
 from forgetless.train.trainer import fit
-
-
-def weighted_examples() -> list[Example]:
-    rng = np.random.default_rng(1)
-    return [
-        Example(e.id, e.kind, e.token_ids, e.labels, e.weights * rng.random(len(e), dtype=np.float32))
-        for e in random_examples(40, 262)
-    ]
 
 
 def settings(output: Path, **others: object) -> Training:
@@ -38,17 +35,64 @@ def plan_for(training: Training, steps: int) -> Schedule:
     return schedule(lengths, 64, training.batch_size * training.accumulation, 0, steps=steps)
 
 
-def test_one_update_is_the_same_however_it_is_accumulated(tiny: Path, tmp_path: Path) -> None:
-    results = []
-    for batch_size, accumulation in ((8, 1), (4, 2), (1, 8)):
-        training = settings(tmp_path / str(batch_size), batch_size=batch_size, accumulation=accumulation)
-        model, curve = fitted(tiny, training, plan_for(training, 1))
-        results.append((model.state_dict(), curve[0]["loss"], curve[0]["grad_norm"]))
-    (first, first_loss, first_norm), *others = results
-    for weights, loss, norm in others:
-        assert loss == pytest.approx(first_loss, rel=1e-6)
-        assert norm == pytest.approx(first_norm, rel=1e-5)
-        assert difference_of_updates(tiny, first, weights) < 1e-4
+ALONE = [(8, 1, 1), (4, 2, 1), (1, 8, 1)]
+"""Rows in a batch, batches in a step, processes that share the batches."""
+DIVISIONS = {
+    "packed": (True, 0, [*ALONE, (4, 2, 2)]),
+    "packed, some batches empty": (True, 12, [*ALONE, (1, 8, 2)]),
+    "a record to a row": (False, 0, ALONE),
+    "a record to a row, some batches empty": (False, 12, [*ALONE, (1, 8, 2)]),
+}
+"""Packing, records of weight 0, which make batches without a token among them, and ways to divide a step."""
+
+
+@pytest.mark.parametrize("division", DIVISIONS)
+def test_one_update_is_the_same_however_it_is_divided(tiny: Path, tmp_path: Path, division: str) -> None:
+    """The gradients in fp32, the update in float64."""
+    packing, empty, splits = DIVISIONS[division]
+    before = load_model(tiny, "float32").double().state_dict()
+    for weights, of in (("float32", "gradients"), ("float64", "weights")):
+        settings = {"weights": weights, "packing": packing, "empty": empty}
+        folders = [tmp_path / f"{weights}-{number}" for number in range(len(splits))]
+        first, *others = [
+            fitted_by(tiny, folder, split, **settings) for folder, split in zip(folders, splits, strict=True)
+        ]
+        size = sum(float(g.square().sum()) for g in first["gradients"].values()) ** 0.5
+        assert apart(first["weights"], before) > 1e-2
+        for other in others:
+            assert other["curve"][0]["loss"] == pytest.approx(first["curve"][0]["loss"], rel=1e-6)
+            assert other["curve"][0]["mean_weight"] == pytest.approx(first["curve"][0]["mean_weight"])
+            assert apart(first[of], other[of]) < (1e-6 * size if of == "gradients" else 1e-10)
+
+
+def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """Norm of the difference."""
+    assert one.keys() <= other.keys()
+    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
+
+
+def fitted_by(tiny: Path, out: Path, split: tuple[int, int, int], **settings: object) -> dict[str, Any]:
+    """Weights, first gradients and curve of a training by so many processes."""
+    batch_size, accumulation, processes = split
+    settings |= {"batch_size": batch_size, "accumulation": accumulation, "steps": 1, "learning_rate": 0.01}
+    if processes == 1:
+        fit_once(tiny, out.with_suffix(".pt"), settings)
+    else:
+        tests = Path(__file__).parent
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            str(processes),
+            "--standalone",
+        ]
+        command += [str(tests / "fit_side.py"), str(tiny), str(out.with_suffix(".pt")), json.dumps(settings)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tests.parent)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    outcome: dict[str, Any] = torch.load(out.with_suffix(".pt"))
+    return outcome
 
 
 def difference_of_updates(

@@ -1,0 +1,17 @@
+"""Training in several processes, as `torchrun` and `accelerate launch` start them: who speaks, and how they part."""
+
+import os
+
+
+def is_main() -> bool:
+    """Whether this is the process that measures, writes and prints; also where there is only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def leave() -> None:
+    """Ends what the processes share. Without it the last one to exit is aborted now and then."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
