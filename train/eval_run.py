@@ -61,15 +61,15 @@ class Evaluation:
     """Name in the evals table; the model folder's if not given."""
     allow_code_execution: bool = False
     """Whether the verifier `code` may run what the model writes."""
+    snapshot: int | None = None
+    """Of the store that queries read; the newest if not given."""
 
     def run(self) -> EvalReport:
         """Measure, or find in the store, what the suite asks for; new rows in `evals` where there is a store.
 
         Raises:
-            UsageError: a suite that asks for what is not given, a file or query that gives nothing, a base of another
-                vocabulary.
+            UsageError: as `measures`.
         """
-        self._check()
         wanted = self.measures()
         if self.store is None:
             figures = evaluate(
@@ -89,7 +89,13 @@ class Evaluation:
         )
 
     def measures(self) -> list[Measure]:
-        """What the suite asks for of this model, with everything read and nothing run."""
+        """What the suite asks for of this model, with everything read and nothing run.
+
+        Raises:
+            UsageError: a suite that asks for what is not given, a file or query that gives nothing, a base of another
+                vocabulary.
+        """
+        self._check()
         how = (self.suite.engine.kind, self.suite.engine.dtype) if self._engine else ()
         keys = Keys.of(model_fingerprint(self.folder), self._asking, self._base_fingerprint, how)
         config = _config(self.folder, self.model)
@@ -145,7 +151,7 @@ class Evaluation:
 
     @cached_property
     def _snapshot(self) -> int | None:
-        return self.store.newest_snapshot() if self.store else None
+        return self.snapshot or (self.store.newest_snapshot() if self.store else None)
 
     def _check(self) -> None:
         """What is wrong with the request, before any file of a model is read."""

@@ -73,7 +73,8 @@ def figures_of(
         at: what tells these weights from all others, such as run and step: the figures' keys are made of it.
         base: the model that it came from, in eval mode, for KL and coherence.
     """
-    with untouched(lm) as model, Progress(f"evaluate {at}", _work(wanted)) as progress:
+    progress = Progress(f"evaluate {at}", _work(wanted))  # lines, if it takes long: the bar is the training's
+    with untouched(lm) as model:
         subject = Subject(asking, lambda: model, lambda: base)
         answers = answers_here(model, asking, _asked(wanted), progress)
         figures = _figures(subject, wanted, answers, progress)

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from forgetless.curator.progress import note
 from forgetless.curator.sources import read_rows
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
@@ -67,10 +68,15 @@ class Reader:
         """Records or rows, cut to what the model can read; those without a target there are left out."""
         found = self._records(asked) if asked.sql else list(self._rows(asked))
         longest = min(self.context, asked.max_tokens or self.context)
-        read = [cut for cut in (example.cut(longest) for example in found) if cut.target_tokens]
+        read = [short for example in found if (short := example.cut(longest)).target_tokens]
         if not read:
             source = f"the query {asked.sql!r}" if asked.sql else repr(str(asked.path))
             raise UsageError(f"{asked.name!r}: {source} gives nothing to read", "correct it in the suite")
+        cut, lost = sum(len(example) > longest for example in found), len(found) - len(read)
+        if cut and asked.max_tokens != longest:
+            note(f"{asked.name}: {cut:,} passages are longer than the model's {longest:,} positions and cut")
+        if lost:
+            note(f"{asked.name}: {lost:,} passages left out: no target token in the first {longest:,}")
         return read
 
     def prompts(self, asked: Behaviour) -> list[list[int]]:

@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
-from random import Random
+from random import Random, random, seed
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from training_records import random_examples
@@ -25,6 +26,7 @@ from forgetless.train.evaluate import figures_of
 from forgetless.train.example import Example
 from forgetless.train.measures import reading
 from forgetless.train.measures.behaviour import mean_logprobs, rates
+from forgetless.train.untouched import untouched
 
 STORIES = Path(__file__).parents[3] / "shared" / "data" / "stories260k"
 REPLAY = "SELECT id FROM records WHERE kind = 'bos_replay'"
@@ -252,6 +254,35 @@ def test_stories_are_read_and_written(suite: Callable[..., Suite], tmp_path: Pat
     assert 0 <= repetition.value < 0.5 and cut.value in (0, 1)
 
 
+def test_an_answer_ends_at_its_mark(tiny: Path) -> None:
+    tokenizer = load_tokenizer(tiny)
+    asking = Asking.of(tiny, tokenizer)
+    ids = tokenizer("so it is", add_special_tokens=False)["input_ids"]
+    assert asking.answer([*ids, *asking.end_ids, 9, 9]) == Answer(ids, "so it is", True)
+    assert asking.answer(ids) == Answer(ids, "so it is", False)
+    # A template whose turns end in text, not in a token.
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} [/{{ m.role }}]{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    marked = Asking.of(tiny, tokenizer)
+    assert marked.chat and marked.chat.assistant_stop_texts
+    mark = tokenizer(marked.chat.assistant_stop_texts[0], add_special_tokens=False)["input_ids"]
+    assert marked.answer([*ids, *mark, *ids]) == Answer([*ids, *mark], "so it is", True)
+
+
+def test_what_is_cut_is_said(
+    suite: Callable[..., Suite], tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "rows.jsonl", [{"text": "x" * 300}, {"prompt": "y" * 300, "answer": "z"}, {"text": "x"}])
+    settings = suite(texts=[{"name": "long", "path": "rows.jsonl"}])
+    (measure,) = Evaluation(settings, Model(path=str(tiny))).measures()
+    assert measure.probe.read == 2
+    notes = capsys.readouterr().err
+    assert "long: 2 passages are longer than the model's 256 positions and cut" in notes
+    assert "long: 1 passages left out: no target token in the first 256" in notes
+
+
 def dropout_model(adapters: bool) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -305,6 +336,9 @@ def test_measuring_during_training_changes_nothing(
                 assert {figure.count for figure in figures if figure.metric != "kl"} == {2}
                 assert not {figure.key for figure in figures} & {measure.key for measure in wanted}
                 assert lm.training and not inner.lm_head.training and ("forward" in vars(inner)) == wrapped
+        if every:  # measured in training as it would be afterwards
+            done = figures_of(lm.eval(), asking, wanted, f"run:{step}", reference)
+            assert done == figures
         return [p.detach().clone() for p in lm.parameters()], kl
 
     (without, _), (measured, kl) = train(0), train(1)
@@ -312,6 +346,20 @@ def test_measuring_during_training_changes_nothing(
     assert len(set(kl)) == 4  # each step is another model
     figure = figures_of(reference, asking, wanted, "base", reference)[1]
     assert (figure.metric, abs(figure.value) < 1e-6) == ("kl", True)
+
+
+def test_whatever_draws_while_measuring_draws_for_itself(tiny_model: Any) -> None:
+    def drawn() -> list[float]:
+        return [torch.rand(1).item(), random(), np.random.random()]
+
+    torch.manual_seed(0), seed(0), np.random.seed(0)
+    wanted = drawn() + drawn()
+    torch.manual_seed(0), seed(0), np.random.seed(0)
+    before = drawn()
+    with pytest.raises(KeyError), untouched(tiny_model):
+        drawn()
+        raise KeyError
+    assert before + drawn() == wanted
 
 
 def test_a_subset_keeps_the_first(suite: Callable[..., Suite], demo_model: Path, tmp_path: Path) -> None:
