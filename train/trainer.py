@@ -58,7 +58,7 @@ def fit(
         model = _with_adapters(model, training.lora)
     checkpoint = newest_checkpoint(folder)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    arguments = _arguments(training, plan, folder)
+    arguments = training_arguments(training, plan, folder)
     with Progress("train", plan.steps, done) if is_main() else nullcontext() as progress:
         trainer = WeightedTrainer(training, examples, plan, reference, model=model, args=arguments)
         if progress is not None:
@@ -184,7 +184,12 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda c: int(c.name.rpartition("-")[2]), default=None)
 
 
-def _arguments(training: Training, plan: Schedule, folder: Path) -> TrainingArguments:
+def training_arguments(training: Training, plan: Schedule, folder: Path) -> TrainingArguments:
+    """The Trainer's own settings for a recipe's.
+
+    Raises:
+        UsageError: a step's batches cannot be shared by this number of processes.
+    """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if training.accumulation % processes:
         raise UsageError(

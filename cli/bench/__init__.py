@@ -6,6 +6,7 @@ from forgetless.cli.bench.dedup import dedup
 from forgetless.cli.bench.generate import generate
 from forgetless.cli.bench.score import score
 from forgetless.cli.bench.store import store
+from forgetless.cli.bench.train import train
 
 
 @click.group()
@@ -13,5 +14,5 @@ def bench() -> None:
     """Measure how fast this is on your machine."""
 
 
-for command in (generate, score, store, dedup):
+for command in (generate, score, train, store, dedup):
     bench.add_command(command)

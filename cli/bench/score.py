@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from forgetless.cli.bench.rounds import print_rounds, tell
+
 if TYPE_CHECKING:
-    from forgetless.benchmarks.score import ScoreComparison, ScoreRound
+    from forgetless.benchmarks.score import ScoreComparison
 
 NAMES = {
     "vllm": "vLLM prompt_logprobs=20, flat", "transformers": "plain transformers loop",
@@ -41,19 +43,11 @@ def score(records: int, longest: int, rounds: int, peers: tuple[str, ...], as_js
     """
     from forgetless.benchmarks.score import PEERS, compare_scoring
 
-    compared = compare_scoring(records, longest, rounds, peers or PEERS, _tell)
+    compared = compare_scoring(records, longest, rounds, peers or PEERS, tell)
     if as_json:
         click.echo(json.dumps(_json(compared), indent=2))
     else:
         _print(compared)
-
-
-def _tell(done: "ScoreRound") -> None:
-    from forgetless.curator.progress import note
-
-    note(
-        ", ".join(f"{side} {figures['tokens_per_second']:,.0f} tok/s" for side, figures in done.sides.items())
-    )
 
 
 def _json(compared: "ScoreComparison") -> dict[str, Any]:
@@ -64,25 +58,8 @@ def _json(compared: "ScoreComparison") -> dict[str, Any]:
 
 
 def _print(compared: "ScoreComparison") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("round", box=None, header_style="bold")
-    for side in ("ours", *compared.peers):
-        table.add_column(f"{side} tok/s", justify="right")
-    table.add_column("load", justify="right")
-    for number, r in enumerate(compared.rounds, 1):
-        speeds = (f"{figures['tokens_per_second']:,.0f}" for figures in r.sides.values())
-        table.add_row(str(number), *speeds, f"{r.load:.1f}")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    for peer in compared.peers:
-        low, high = compared.spread(peer)
-        median = compared.ratio(peer)
-        said = f"{median:.0%} of" if peer == "limit" else f"{median:.2f} times"
-        ends = f"{low:.0%} to {high:.0%}" if peer == "limit" else f"{low:.2f} to {high:.2f}"
-        console.print(f"{said} {NAMES[peer]} (median; {ends})", markup=False)
-    console.print(
+    print_rounds(compared, NAMES)
+    click.echo(
         f"{compared.records:,} records of 16 to {compared.longest:,} tokens; our peak memory is the model's "
         f"{compared.model_bytes / 2**20:,.0f} MiB and {compared.extra_bytes / 2**20:,.0f} MiB more"
     )

@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from forgetless.benchmarks.sides import peak_bytes
+
 DTYPE = "bfloat16"
 TOP_K = 20
 SHORTEST = 16
@@ -113,12 +115,6 @@ SIDES = {
     "ours": score_with_ours, "vllm": score_with_vllm, "transformers": score_with_transformers,
     "limit": matmul_limit,
 }  # fmt: skip
-
-
-def peak_bytes() -> int:
-    """The most memory this process ever held."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:
