@@ -121,12 +121,13 @@ def _figures(
             base_NV = base_head(base_hidden_ND).log_softmax(1)
         divergence_N = F.kl_div(logits_NV.log_softmax(1), base_NV, reduction="none", log_target=True).sum(1)
     elif ids_NK is not None and base_NK is not None:
-        divergence_N = _stored_divergence(logits_NV, ids_NK, base_NK)
+        divergence_N = stored_divergence(logits_NV, ids_NK, base_NK)
     return nll_N, entropy_N, divergence_N
 
 
-def _stored_divergence(logits_NV: Tensor, ids_NK: Tensor, base_NK: Tensor) -> Tensor:
-    """KL over the base's top k and one bucket for the rest; 0 where nothing is stored."""
+def stored_divergence(logits_NV: Tensor, ids_NK: Tensor, base_NK: Tensor) -> Tensor:
+    """[N]: KL(base ‖ model) over the base's top k and one bucket for the rest, at most that over the whole vocabulary;
+    0 where nothing is stored, which ids of -1 [N, K] say."""
     known_N = ids_NK[:, 0] >= 0
     ids_NK, base_NK = ids_NK.clamp(min=0), base_NK.where(known_N[:, None], 0.0)
     whole_N = logits_NV.logsumexp(1)
