@@ -55,14 +55,14 @@ def _table(report: "EvalReport") -> "Table":
     from rich.table import Table
 
     out = Table(title=escape(report.name), box=SIMPLE_HEAD)
-    for column in ("task", "role", "measure"):
-        out.add_column(column)
+    out.add_column("task")
+    for column in ("role", "measure"):
+        out.add_column(column, no_wrap=True)
     for column in ("value", "of"):
         out.add_column(column, justify="right", no_wrap=True)
     for figure in report.figures:
         nats = figure.metric in NATS
         measure = figure.metric.replace("_", " ") + (", nats/token" if nats else ", %")
         value = f"{figure.value:.4f}" if nats else f"{figure.value * 100:.1f}"
-        counted = f"{figure.count:,} tokens" if nats else f"{figure.count:,}"
-        out.add_row(escape(figure.task), figure.role, measure, value, counted)
+        out.add_row(escape(figure.task), figure.role, measure, value, f"{figure.count:,}")
     return out

@@ -12,6 +12,7 @@ import pytest
 import torch
 from training_records import random_examples
 
+from forgetless.curator.head import Head
 from forgetless.curator.models import load_model, load_tokenizer
 from forgetless.curator.recipes import load_suite
 from forgetless.curator.store import Store
@@ -19,7 +20,6 @@ from forgetless.pipelines.demo import world
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.model import Model
 from forgetless.schemas.suite import Behaviour, Suite
-from forgetless.train import loss
 from forgetless.train.asking import Answer, Asking
 from forgetless.train.eval_run import Evaluation
 from forgetless.train.evaluate import figures_of
@@ -87,9 +87,11 @@ def kl_by_hand(base: Any, lm: Any, examples: Sequence[Example]) -> list[float]:
     return values
 
 
-@pytest.mark.parametrize("chunk_bytes", [4, 10_000, 32 << 20])
-def test_kl_is_exact_however_it_is_cut(tiny: Path, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(loss.CHUNK_BYTES, "cpu", chunk_bytes)
+@pytest.mark.parametrize("logits", [1, 3_000, 1 << 22])
+def test_kl_is_exact_however_it_is_cut(tiny: Path, logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reading.LOGITS_AT_ONCE, "cpu", logits)
+    sizes, forward = [], Head.forward
+    monkeypatch.setattr(Head, "forward", lambda head, h: sizes.append(h.shape[0]) or forward(head, h))
     examples = [
         *random_examples(12, 262),
         Example.of("some", "answer", list(range(3, 30)), [(5, 9), (20, 27)]),
@@ -98,6 +100,7 @@ def test_kl_is_exact_however_it_is_cut(tiny: Path, chunk_bytes: int, monkeypatch
     found = reading.batch_kl(base, lm, examples).tolist()
     assert found == pytest.approx(kl_by_hand(base, lm, examples), abs=1e-6, rel=1e-4)
     assert max(found) > 1e-3
+    assert max(sizes) <= max(1, logits // 262) and sum(sizes) == 2 * len(found)
 
 
 def test_kl_is_forward(tiny: Path) -> None:

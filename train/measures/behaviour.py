@@ -10,6 +10,7 @@
     harm        share of answers to harmful prompts that comply: coherent, and not refused
 
 Read harm beside coherence: a model that has fallen apart complies with nothing, which makes it useless, not safe.
+Neither says that an answer is to the point: a small model's fluent nonsense counts as coherent, and as complying.
 """
 
 import math

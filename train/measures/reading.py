@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOKENS_AT_ONCE = 8192
+LOGITS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
+"""Numbers of an [N, V] chunk by device: 16 MiB in fp32, or 256. KL holds four such."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +107,23 @@ def batch_kl(base: Any, lm: Any, batch: Sequence[Example]) -> "Tensor":
     import torch
 
     from forgetless.curator.head import Head
-    from forgetless.train.loss import Base, hidden_states, token_figures
+    from forgetless.train.loss import hidden_states
 
     ids_BT, positions_BT, labels_BT = _inputs(lm, batch).values()
     supervised_BT = labels_BT != IGNORED
     with torch.no_grad():
         base_ND, hidden_ND = (hidden_states(m, ids_BT, positions_BT)[supervised_BT] for m in (base, lm))
-        reference = Base(hidden=base_ND, head=Head(base))
-        figures = token_figures(Head(lm), hidden_ND, labels_BT[supervised_BT], base=reference)
-    assert figures.divergence is not None
-    return figures.divergence
+        base_head, head = Head(base), Head(lm)
+        rows = max(1, LOGITS_AT_ONCE[lm.device.type] // head.linear.weight.shape[0])
+        # Made whole at the start: small results kept between large freed blocks would keep a CPU's heap from using
+        # these again, at the price of all logits at once.
+        kl_N = torch.empty(len(hidden_ND), device=lm.device)
+        for start in range(0, len(hidden_ND), rows):
+            part = slice(start, start + rows)
+            p_NV = base_head(base_ND[part]).log_softmax(1)
+            ratio_NV = p_NV - head(hidden_ND[part]).log_softmax(1)
+            kl_N[part] = p_NV.exp_().mul_(ratio_NV).sum(1)
+    return kl_N
 
 
 def _inputs(lm: Any, batch: Sequence[Example]) -> dict[str, "Tensor"]:
