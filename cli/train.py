@@ -24,6 +24,9 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     if settings.train and settings.train.regenerate:
         _train_regenerating(settings, dry_run, as_json)
         return
+    if settings.train and settings.train.stages:
+        _train_stages(settings, dry_run, as_json)
+        return
     if dry_run:
         plan = run.prepare(settings).plan
         _print(plan.model_dump_json(indent=2) if as_json else plan_table(plan))
@@ -59,6 +62,39 @@ def _train_regenerating(settings: "Recipe", dry_run: bool, as_json: bool) -> Non
         if as_json
         else epochs_table(reports)
     )
+
+
+def _train_stages(settings: "Recipe", dry_run: bool, as_json: bool) -> None:
+    """Several tasks, and the matrix of how all of them fare."""
+    import json
+
+    from forgetless.train import processes, run
+    from forgetless.train.report import plan_table
+    from forgetless.train.stages import stage_recipes, stages_table, summary_lines, train_stages
+
+    if dry_run:
+        name, first = next(stage_recipes(settings))
+        plan = run.prepare(first).plan
+        click.echo(f"the first of {len(settings.train.stages)} stages, {name}", err=True)  # type: ignore[union-attr]
+        _print(plan.model_dump_json(indent=2) if as_json else plan_table(plan))
+        return
+    if not processes.is_main():
+        for _, alone in stage_recipes(settings):
+            run.assist(alone)
+        processes.leave()
+        return
+    report = train_stages(settings)
+    processes.leave()
+    if as_json:
+        summary = {
+            name: value if isinstance(value, float) else value.model_dump()
+            for name, value in report.summary().items()
+        }
+        _print(json.dumps(report.model_dump(mode="json") | {"summary": summary}, indent=2))
+        return
+    _print(stages_table(report))
+    for line in summary_lines(report):
+        _print(line)
 
 
 def _print(what: object) -> None:

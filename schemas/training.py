@@ -24,6 +24,24 @@ class Replay(Frozen):
     """What the share counts; tokens are target tokens."""
 
 
+class Stage(Frozen):
+    """One task of several that are taught."""
+
+    name: str
+    """Of the task in `tasks` that it teaches."""
+    targets: str
+    """Query with an `id` column: what to learn."""
+
+
+class Rehearsal(Frozen):
+    """What a stage takes from the targets of each one before it."""
+
+    share: float = Field(0.05, ge=0)
+    """Per target of the stage, from each earlier one."""
+    unit: Literal["examples", "tokens"] = "examples"
+    """What the share counts; tokens are target tokens."""
+
+
 class Lora(Frozen):
     """Low-rank adapters on all linear layers."""
 
@@ -89,6 +107,12 @@ class Training(Frozen):
     regenerate: list[str] = Field(default_factory=list)
     """Steps whose rows the model being trained writes anew before every epoch. Each epoch is then a run of its
     own: its own optimiser and schedule, `steps` of it if given, and a checkpoint in `output`/epoch-N."""
+    stages: list[Stage] = Field(default_factory=list)
+    """Several tasks, each a run of its own in `output`/NAME, instead of `targets`; after each all `tasks` are asked."""
+    chained: bool = True
+    """A stage goes on from the one before; else each begins at the same base."""
+    rehearsal: Rehearsal | None = None
+    """Real data of earlier stages, beside `replay`."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -130,6 +154,22 @@ class Training(Frozen):
         if len(set(names)) < len(names):
             raise ValueError(
                 f"sources of `replay` need names of their own, other than 'targets': {names[1:]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _staged(self) -> "Training":
+        names = [stage.name for stage in self.stages]
+        unknown = set(names) - {task.name for task in self.tasks}
+        if unknown or len(set(names)) < len(names):
+            raise ValueError(
+                f"each of `stages` is named for another one of `tasks`, whose accuracy it raises: {names}"
+            )
+        if self.stages and self.regenerate:
+            raise ValueError("`stages` and `regenerate` are two ways of training in several runs: choose one")
+        if self.rehearsal and not (self.stages and self.chained):
+            raise ValueError(
+                "`rehearsal` takes from earlier `stages`, and there are none that a stage goes on from"
             )
         return self
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ def assist(recipe: Recipe) -> None:
     run = prepare(recipe)
     if run.output.report() is None:
         _fit(run)
+    while run.output.report() is None:  # what comes next may begin with its checkpoint
+        time.sleep(1)
 
 
 def train(recipe: Recipe) -> TrainingReport:
