@@ -19,13 +19,8 @@ Answers = dict[Probe, list[Answer]]
 """One answer per prompt of each probe."""
 
 
-def answers_here(lm: Any, asking: Asking, probes: Sequence[Probe], progress: Progress) -> Answers:
-    """The answers of a model in this process."""
-    return {probe: _answers(lm, asking, probe, progress) for probe in probes}
-
-
-def _answers(lm: Any, asking: Asking, probe: Probe, progress: Progress) -> list[Answer]:
-    """Prompts of like length are asked together."""
+def answers_here(lm: Any, asking: Asking, probe: Probe, progress: Progress) -> list[Answer]:
+    """The answers of a model in this process. Prompts of like length are asked together."""
     order = sorted(range(len(probe.prompts)), key=lambda place: len(probe.prompts[place]))
     answers: dict[int, Answer] = {}
     for first in range(0, len(order), QUESTIONS_AT_ONCE):

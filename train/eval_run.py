@@ -72,10 +72,11 @@ class Evaluation:
         """
         wanted = self.measures()
         if self.store is None:
-            figures = evaluate(
+            parts = evaluate(
                 self.folder, self._asking, wanted, "evaluate", self.model.trust_remote_code,
                 self.base_folder, self._engine,
             )  # fmt: skip
+            figures = [figure for part in parts for figure in part]
         else:
             figures = self._recorded(wanted)
         return EvalReport(

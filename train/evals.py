@@ -40,12 +40,13 @@ class Evals:
         missing = [measure for measure in wanted if measure.key not in known]
         if wanted and len(missing) < len(wanted):
             note(f"{phase}: {len(wanted) - len(missing)} of {len(wanted)} figures are in the store already")
+        self._record(phase, folder, _named(wanted, known))
         if missing:
-            measured = evaluate(folder, asking, missing, f"evaluate {phase}", trust_remote_code, base, engine)
-            known |= {figure.key: figure for figure in measured}
-        figures = [known[m.key].model_copy(update={"task": m.name, "role": m.role}) for m in wanted]
-        self._record(phase, folder, figures)
-        return figures
+            label = f"evaluate {phase}"
+            for part in evaluate(folder, asking, missing, label, trust_remote_code, base, engine):
+                self._record(phase, folder, part)  # at once: an interruption costs no more than one measure
+                known |= {figure.key: figure for figure in part}
+        return _named(wanted, known)
 
     def _known(self, wanted: list[Measure]) -> dict[str, Figure]:
         keys = ", ".join(f"'{measure.key}'" for measure in wanted) or "''"
@@ -57,7 +58,7 @@ class Evals:
     def _record(self, phase: str, folder: Path, figures: list[Figure]) -> None:
         """One row per figure, unless this run, interrupted, put it there before."""
         there = self.store.query(
-            f"SELECT key FROM evals WHERE run_id = '{self.run_id}' AND phase = '{phase}'"
+            f"SELECT task, key FROM evals WHERE run_id = '{self.run_id}' AND phase = '{phase}'"
         )
         shared = {
             "run_id": self.run_id,
@@ -70,5 +71,13 @@ class Evals:
             "recipe": self.recipe,
             "created": datetime.now(UTC),
         }
-        done = set(there["key"].to_pylist())
-        self.store.append("evals", [shared | f.model_dump() for f in figures if f.key not in done])
+        done = {(row["task"], row["key"]) for row in there.to_pylist()}
+        new = [figure for figure in figures if (figure.task, figure.key) not in done]
+        self.store.append("evals", [shared | figure.model_dump() for figure in new])
+
+
+def _named(wanted: list[Measure], known: dict[str, Figure]) -> list[Figure]:
+    """The figures that are known, under the names that are wanted now."""
+    return [
+        known[m.key].model_copy(update={"task": m.name, "role": m.role}) for m in wanted if m.key in known
+    ]

@@ -1,6 +1,6 @@
 """What a model can do, and how it behaves: figures of a checkpoint, or of a model in training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -44,8 +44,9 @@ def evaluate(
     trust_remote_code: bool = False,
     base: Path | None = None,
     engine: Engine | None = None,
-) -> list[Figure]:
-    """The wanted figures of the checkpoint in `folder`, as it was saved, in its own dtype.
+) -> Iterator[list[Figure]]:
+    """The wanted figures of the checkpoint in `folder`, as it was saved, in its own dtype; some as soon as they are
+    there, in the order of `wanted`.
 
     Args:
         base: folder of the model that it came from, for KL and coherence.
@@ -54,12 +55,11 @@ def evaluate(
     load = partial(_load, trust=trust_remote_code)
     subject = Subject(asking, partial(load, folder), partial(load, base) if base else None)
     with Progress(label, _work(wanted)) as progress:
-        asked = _asked(wanted)
-        if engine and asked:
+        asked = [probe for probe in _probes(wanted) if probe.prompts]
+        answers = {}
+        if engine and asked:  # first, and all at once: its memory is free again when the models are loaded
             answers = answers_of_engine(engine, folder, asking, asked, progress, trust_remote_code)
-        else:
-            answers = answers_here(subject.lm, asking, asked, progress) if asked else {}
-        return _figures(subject, wanted, answers, progress)
+        yield from _figures(subject, wanted, answers, progress)
 
 
 def figures_of(
@@ -75,33 +75,35 @@ def figures_of(
     """
     progress = Progress(f"evaluate {at}", _work(wanted))  # lines, if it takes long: the bar is the training's
     with untouched(lm) as model:
-        subject = Subject(asking, lambda: model, lambda: base)
-        answers = answers_here(model, asking, _asked(wanted), progress)
-        figures = _figures(subject, wanted, answers, progress)
-    return [f.model_copy(update={"key": digest("at", at, f.key)}) for f in figures]
+        parts = list(_figures(Subject(asking, lambda: model, lambda: base), wanted, {}, progress))
+    return [f.model_copy(update={"key": digest("at", at, f.key)}) for part in parts for f in part]
 
 
 def _figures(
     subject: Subject, wanted: Sequence[Measure], answers: Answers, progress: Progress
-) -> list[Figure]:
-    taken = {
-        probe: probe.take(subject, answers.get(probe, []), progress)
-        for probe in dict.fromkeys(m.probe for m in wanted)
-    }
-    return [
-        Figure(task=m.name, role=m.role, metric=m.metric, key=m.key, **asdict(taken[m.probe][m.metric]))
-        for m in wanted
-    ]
+) -> Iterator[list[Figure]]:
+    """Those of one probe after another; what `answers` does not hold is asked of the subject."""
+    for probe in _probes(wanted):
+        if probe.prompts and probe not in answers:
+            said = answers_here(subject.lm, subject.asking, probe, progress)
+        else:
+            said = answers.get(probe, [])
+        taken = probe.take(subject, said, progress)
+        yield [
+            Figure(task=m.name, role=m.role, metric=m.metric, key=m.key, **asdict(taken[m.metric]))
+            for m in wanted
+            if m.probe is probe
+        ]
 
 
-def _asked(wanted: Sequence[Measure]) -> list[Probe]:
-    """Probes that are answered, each once."""
-    return [probe for probe in dict.fromkeys(m.probe for m in wanted) if probe.prompts]
+def _probes(wanted: Sequence[Measure]) -> list[Probe]:
+    """Each once."""
+    return list(dict.fromkeys(m.probe for m in wanted))
 
 
 def _work(wanted: Sequence[Measure]) -> int:
     """Prompts and passages."""
-    return sum(len(probe.prompts) + probe.read for probe in dict.fromkeys(m.probe for m in wanted))
+    return sum(len(probe.prompts) + probe.read for probe in _probes(wanted))
 
 
 def _load(folder: Path, trust: bool) -> Any:

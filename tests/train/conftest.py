@@ -1,5 +1,6 @@
 """A tiny random Llama with a chat template, and a store of records for it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 from training_records import outcome, scores
 
 from forgetless.curator.models import load_tokenizer, model_fingerprint, tokenizer_fingerprint
+from forgetless.curator.recipes import load_suite
 from forgetless.curator.store import Store
+from forgetless.schemas.suite import Suite
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -94,5 +97,16 @@ def make_store(tiny: Path, tmp_path: Path) -> Callable[[], Store]:
         store.append("token_stats", [scores(row, model_fingerprint(tiny), vocabulary) for row in rows])
         store.take_snapshot("run")
         return store
+
+    return make
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Callable[..., Suite]:
+    """Reads a suite from YAML, its files beside it."""
+
+    def make(**sections: Any) -> Suite:
+        (tmp_path / "suite.yaml").write_text(json.dumps(sections))  # JSON is YAML
+        return load_suite(tmp_path / "suite.yaml")
 
     return make
