@@ -127,7 +127,7 @@ class Kl(Stored):
     """Which one."""
     beta: float = Field(0.1, gt=0)
     """Weight of the term; 0.1 to 0.5 is usual."""
-    on: Literal["all", "targets", "replay"] = "all"
+    over: Literal["all", "targets", "replay"] = "all"
     """Whose tokens."""
     live: bool = False
     """Over the whole vocabulary, from the base model computed beside: exact, and dearer. Needs no scores."""

@@ -68,9 +68,9 @@ def current_weight(objectives: Sequence[Objective], tokens: Tokens) -> Tensor:
 
 def concerned(kl: schema.Kl, is_target: Tensor) -> Tensor:
     """bool [N]: the tokens that a KL term is taken over."""
-    if kl.on == "all":
+    if kl.over == "all":
         return torch.ones_like(is_target)
-    return is_target if kl.on == "targets" else ~is_target
+    return is_target if kl.over == "targets" else ~is_target
 
 
 def _likelihood(objectives: Sequence[Objective], tokens: Tokens) -> Tensor:

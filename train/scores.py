@@ -42,7 +42,7 @@ def with_objective(
     """
     if not isinstance(objective, Stored) or (isinstance(objective, Kl) and objective.live):
         return list(targets), list(replay)
-    on = objective.on if isinstance(objective, Kl) else "targets"
+    on = objective.over if isinstance(objective, Kl) else "targets"
     read_targets = scores.attached(objective, targets) if on != "replay" else _without(objective, targets)
     read_replay = scores.attached(objective, replay) if on != "targets" else _without(objective, replay)
     if isinstance(objective, KEPT):

@@ -81,11 +81,13 @@ def test_the_readmes_sql_works_as_written(recipe: Path) -> None:
 
 
 def test_the_readmes_recipes_are_some() -> None:
-    whole, more = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, re.S))
+    whole, training, more = (yaml.safe_load(b) for b in re.findall(r"```yaml\n(.*?)```", README, re.S))
     recipe = parse_recipe(whole, base=Path("/"))
     assert len(recipe.steps) == 4 and recipe.train
     targets = parse_recipe(whole | more, base=Path("/"))  # writers and steps, to be put into the first
     assert len(targets.steps) == 6 and set(targets.writers) == {"teacher", "hosted"}
+    mixed = parse_recipe(whole | {"train": whole["train"] | training["train"]}, base=Path("/")).train
+    assert mixed and len(mixed.replay) == len(mixed.objectives) == 2
 
 
 def test_score_as_asked(recipe: Path) -> None:

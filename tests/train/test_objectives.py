@@ -112,7 +112,7 @@ CASES: dict[str, tuple[list[Objective], Formula]] = {
     "psft": ([Psft()], psft),
     "rho1": ([Rho1()], rho1),
     "kl": ([Kl(beta=0.3)], kl),
-    "dft and kl on replay": ([Dft(), Kl(beta=0.3, on="replay")], kl_on_replay_after_dft),
+    "dft and kl on replay": ([Dft(), Kl(beta=0.3, over="replay")], kl_on_replay_after_dft),
 }
 
 
@@ -121,7 +121,7 @@ def tokens_of(fields: dict[str, Tensor], objectives: list[Objective]) -> tuple[T
     counts = fields["token_weights"] != 0
     for objective in objectives:
         if isinstance(objective, Kl):
-            counts |= (fields["sources"] > 0) | torch.tensor(objective.on == "all")
+            counts |= (fields["sources"] > 0) | torch.tensor(objective.over == "all")
     supervised = (fields["shift_labels"] != IGNORED) & counts
     stored = {
         name: value[supervised].double() if value.is_floating_point() else value[supervised]
