@@ -78,7 +78,8 @@ def _likelihood(objectives: Sequence[Objective], tokens: Tokens) -> Tensor:
     for objective in objectives:
         if isinstance(objective, schema.Psft):
             assert tokens.base_logprob is not None
-            clipped_N = psft(tokens.nll, tokens.base_logprob, objective.low, objective.high)
+            base_N = tokens.base_logprob.where(tokens.is_target, 0.0)  # replay has none
+            clipped_N = psft(tokens.nll, base_N, objective.low, objective.high)
             return torch.where(tokens.is_target, clipped_N, tokens.nll)
     return tokens.nll
 

@@ -91,9 +91,10 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0, stats: Sequence[
         "sources": np.zeros(shape, dtype=np.int64),
     }
     for name in stats:
-        like = next((example.stats[name] for row in rows for example in row), np.empty(0, np.float32))
-        empty = -1 if like.dtype == np.int64 else np.nan
-        filled[name] = np.full((*shape, *like.shape[1:]), empty, dtype=like.dtype)
+        stored = [example.stats[name] for row in rows for example in row] or [np.empty(0, np.float32)]
+        widest = max(stored, key=lambda values: values.shape[1:])  # replay may have none of the K that targets have
+        empty = -1 if widest.dtype == np.int64 else np.nan
+        filled[name] = np.full((*shape, *widest.shape[1:]), empty, dtype=widest.dtype)
     for b, row in enumerate(rows):
         start = 0
         for example in row:
@@ -104,7 +105,8 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0, stats: Sequence[
             filled["token_weights"][b, start : end - 1] = example.weights[1:]
             filled["sources"][b, start:end] = example.source
             for name in stats:
-                filled[name][b, start : end - 1] = example.stats[name][1:]
+                values = example.stats[name][1:]
+                filled[name][b, start : end - 1][..., : values.shape[-1]] = values
             start = end
     return {name: torch.from_numpy(values) for name, values in filled.items()}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from forgetless.schemas.errors import UsageError
 from forgetless.schemas.objectives import EaftStored, Flow, Objective, Stm, StmLowBoth
 from forgetless.train.example import Example
 
@@ -78,6 +79,11 @@ def _eaft_stored(eaft: EaftStored, examples: Sequence[Example], _: list[np.ndarr
     factors = []
     for example in examples:
         top_TK = example.stats["topk_logprobs"][:, : eaft.top_k].astype(np.float64)
+        if top_TK.shape[1] < eaft.top_k:
+            raise UsageError(
+                f"`eaft_stored` needs the {eaft.top_k} most probable tokens, and {top_TK.shape[1]} are stored",
+                f"run `forgetless score STORE --top-k {eaft.top_k}`, or set the objective's `top_k`",
+            )
         top_TK -= np.log(np.exp(top_TK).sum(1, keepdims=True))
         entropy_T = np.maximum(0, -(np.exp(top_TK) * top_TK).sum(1))
         factors.append(np.where(example.is_target, (entropy_T / math.log(eaft.top_k)) ** eaft.alpha, 1.0))
