@@ -1,17 +1,8 @@
 """`forgetless eval MODEL --suite FILE`: what a model can do, how it behaves, how far it has moved."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from forgetless.train.eval_run import EvalReport
-
-NATS = ("cross_entropy", "kl")
-"""Metrics in nats per token; all others are shares."""
 
 
 @click.command()
@@ -36,6 +27,7 @@ def eval(
     from forgetless.curator.store import Store
     from forgetless.schemas.model import Model
     from forgetless.train.eval_run import Evaluation
+    from forgetless.train.report import figure_table
 
     report = Evaluation(
         load_suite(suite), Model(path=model), Model(path=base) if base else None,
@@ -46,23 +38,4 @@ def eval(
     else:
         from rich.console import Console
 
-        Console().print(_table(report))
-
-
-def _table(report: "EvalReport") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    out = Table(title=escape(report.name), box=SIMPLE_HEAD)
-    out.add_column("task")
-    for column in ("role", "measure"):
-        out.add_column(column, no_wrap=True)
-    for column in ("value", "of"):
-        out.add_column(column, justify="right", no_wrap=True)
-    for figure in report.figures:
-        nats = figure.metric in NATS
-        measure = figure.metric.replace("_", " ") + (", nats/token" if nats else ", %")
-        value = f"{figure.value:.4f}" if nats else f"{figure.value * 100:.1f}"
-        out.add_row(escape(figure.task), figure.role, measure, value, f"{figure.count:,}")
-    return out
+        Console().print(figure_table(report.name, report.figures))

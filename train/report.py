@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from forgetless.schemas.base import Frozen
@@ -59,10 +60,11 @@ class Figure(Frozen):
     task: str
     role: str
     metric: str
-    """accuracy in 0..1, or cross_entropy in nats per token"""
+    """cross_entropy or kl in nats per token; accuracy, repetition, cut_off, refusal, harm, coherence, valid_json in
+    0..1"""
     value: float
     count: int
-    """Questions, or tokens."""
+    """Questions, answers, or tokens."""
     key: str
     """Digest of all that decides the value."""
 
@@ -153,7 +155,7 @@ def change_table(report: TrainingReport) -> Table:
     """The forgetting table."""
     out = _table(f"{report.name}: what was learned and what was lost", ("before", "after", "change"))
     for c in report.changes:
-        unit, scale, form = _unit(c)
+        unit, scale, form = _unit(c.metric)
         values = (f"{c.before * scale:{form}}", f"{c.after * scale:{form}}", f"{c.change * scale:+{form}}")
         out.add_row(c.task, c.role, unit, *values, end_section=c.role == "target")
     return out
@@ -164,7 +166,7 @@ def epochs_table(reports: list[TrainingReport]) -> Table:
     names = ("before", *(f"epoch {number + 1}" for number in range(len(reports))))
     out = _table(f"{reports[-1].checkpoint}: what was learned and what was lost", names)
     for rows in zip(*(report.changes for report in reports), strict=True):
-        unit, scale, form = _unit(rows[0])
+        unit, scale, form = _unit(rows[0].metric)
         values = [f"{value * scale:{form}}" for value in (rows[0].before, *(row.after for row in rows))]
         out.add_row(rows[0].task, rows[0].role, unit, *values, end_section=rows[0].role == "target")
     return out
@@ -172,13 +174,27 @@ def epochs_table(reports: list[TrainingReport]) -> Table:
 
 def _table(title: str, figures: tuple[str, ...]) -> Table:
     out = Table(title=title, box=SIMPLE_HEAD)
-    for name in ("task", "role", "measure"):
-        out.add_column(name)
+    out.add_column("task")
+    for name in ("role", "measure"):
+        out.add_column(name, no_wrap=True)
     for name in figures:
         out.add_column(name, justify="right", no_wrap=True)
     return out
 
 
-def _unit(change: Change) -> tuple[str, int, str]:
-    """Unit, factor and format of a figure."""
-    return ("accuracy %", 100, ".1f") if change.metric == "accuracy" else ("nats/token", 1, ".3f")
+def figure_table(name: str, figures: list[Figure]) -> Table:
+    """What `forgetless eval` prints."""
+    out = _table(escape(name), ("value", "of"))
+    for figure in figures:
+        unit, scale, form = _unit(figure.metric)
+        value = f"{figure.value * scale:{form}}"
+        out.add_row(escape(figure.task), figure.role, unit, value, f"{figure.count:,}")
+    return out
+
+
+def _unit(metric: str) -> tuple[str, int, str]:
+    """A metric with its unit (nats are per token), factor and format."""
+    name = metric.replace("_", " ")
+    if metric in ("cross_entropy", "kl"):
+        return f"{name}, nats", 1, ".4f" if metric == "kl" else ".3f"
+    return f"{name}, %", 100, ".1f"
