@@ -70,6 +70,18 @@ class Task(Frozen):
     """Longest answer."""
 
 
+class Watch(Frozen):
+    """Measuring while training, on the first questions of every task."""
+
+    every: int = Field(50, ge=1)
+    """Steps between."""
+    questions: int = Field(32, ge=1)
+    """Of each task, and as many held-out records."""
+    stop_below: float | None = Field(None, gt=0)
+    """Forgetting budget: training stops when the mean accuracy of retained tasks, as a share of the base's, falls below
+    this; 0.97 is usual."""
+
+
 class HeldOut(Frozen):
     """Records kept out of training, on whose target tokens cross entropy is measured."""
 
@@ -141,6 +153,8 @@ class Training(Frozen):
     """Questions asked before and after."""
     held_out: HeldOut | None = HeldOut()
     """Text whose cross entropy is measured before and after."""
+    watch: Watch | None = None
+    """Measure while training, and stop in time."""
 
     @field_validator("replay", mode="before")
     @classmethod
@@ -155,6 +169,12 @@ class Training(Frozen):
             raise ValueError(
                 f"sources of `replay` need names of their own, other than 'targets': {names[1:]}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _watched(self) -> "Training":
+        if self.watch and self.watch.stop_below and not any(task.role == "retained" for task in self.tasks):
+            raise ValueError("`watch.stop_below` is about retained `tasks`, and there is none")
         return self
 
     @model_validator(mode="after")

@@ -40,11 +40,11 @@ class Evals:
         missing = [measure for measure in wanted if measure.key not in known]
         if wanted and len(missing) < len(wanted):
             note(f"{phase}: {len(wanted) - len(missing)} of {len(wanted)} figures are in the store already")
-        self._record(phase, folder, _named(wanted, known))
+        self.record(phase, folder, _named(wanted, known))
         if missing:
             label = f"evaluate {phase}"
             for part in evaluate(folder, asking, missing, label, trust_remote_code, base, engine):
-                self._record(phase, folder, part)  # at once: an interruption costs no more than one measure
+                self.record(phase, folder, part)  # at once: an interruption costs no more than one measure
                 known |= {figure.key: figure for figure in part}
         return _named(wanted, known)
 
@@ -55,23 +55,29 @@ class Evals:
         )
         return {row["key"]: Figure(**row) for row in rows.to_pylist()}
 
-    def _record(self, phase: str, folder: Path, figures: list[Figure]) -> None:
-        """One row per figure, unless this run, interrupted, put it there before."""
-        there = self.store.query(
-            f"SELECT task, key FROM evals WHERE run_id = '{self.run_id}' AND phase = '{phase}'"
+    def recorded(self, phase: str) -> list[Figure]:
+        """What this run has put there of a phase."""
+        rows = self.store.query(
+            "SELECT task, role, metric, value, count, key FROM evals"
+            f" WHERE run_id = '{self.run_id}' AND phase = '{phase}'"
         )
+        return [Figure(**row) for row in rows.to_pylist()]
+
+    def record(self, phase: str, folder: Path | None, figures: list[Figure]) -> None:
+        """One row per figure of the checkpoint in `folder`, or of a model in training; unless this run, interrupted,
+        put it there before."""
         shared = {
             "run_id": self.run_id,
             "name": self.name,
             "phase": phase,
-            "model": model_fingerprint(folder),
-            "checkpoint": str(folder),
+            "model": model_fingerprint(folder) if folder else None,
+            "checkpoint": str(folder) if folder else None,
             "seed": self.seed,
             "snapshot": self.snapshot,
             "recipe": self.recipe,
             "created": datetime.now(UTC),
         }
-        done = {(row["task"], row["key"]) for row in there.to_pylist()}
+        done = {(figure.task, figure.key) for figure in self.recorded(phase)}
         new = [figure for figure in figures if (figure.task, figure.key) not in done]
         self.store.append("evals", [shared | figure.model_dump() for figure in new])
 

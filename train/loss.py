@@ -78,16 +78,30 @@ def token_figures(
     base = base or Base()
     wanted = [hidden_ND, target_N, base.topk_ids, base.topk_logprobs, base.hidden]
     rows = rows_at_once(head, hidden_ND)
-    chunks = [tuple(None if x is None else x[i : i + rows] for x in wanted) for i in _starts(target_N, rows)]
-    kept = torch.is_grad_enabled() and len(chunks) > 1
+    chunks = (tuple(None if x is None else x[i : i + rows] for x in wanted) for i in _starts(target_N, rows))
+    if not torch.is_grad_enabled():
+        return _gathered(len(target_N), (_figures(head, base.head, entropy_of, *chunk) for chunk in chunks))
+    if len(target_N) <= rows:
+        return TokenFigures(*_figures(head, base.head, entropy_of, *next(chunks)))
     parts = [
-        checkpoint(_figures, head, base.head, entropy_of, *chunk, use_reentrant=False)
-        if kept
-        else _figures(head, base.head, entropy_of, *chunk)
-        for chunk in chunks
+        checkpoint(_figures, head, base.head, entropy_of, *chunk, use_reentrant=False) for chunk in chunks
     ]
     joined = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
     return TokenFigures(*joined)
+
+
+def _gathered(count: int, parts: Iterator[tuple[Tensor | None, ...]]) -> TokenFigures:
+    """Parts one behind the other in tensors that are there first: small results that are kept between the logits of one
+    chunk and the next would keep their memory from being used again."""
+    whole: list[Tensor | None] = []
+    start = 0
+    for part in parts:
+        whole = whole or [None if x is None else x.new_empty(count) for x in part]
+        for into, values in zip(whole, part, strict=True):
+            if into is not None and values is not None:
+                into[start : start + len(values)] = values
+        start += len(part[0]) if part[0] is not None else 0
+    return TokenFigures(*whole)
 
 
 def rows_at_once(head: Head, like: Tensor) -> int:

@@ -92,7 +92,9 @@ def collate(rows: Sequence[Sequence[Example]], pad_id: int = 0, stats: Sequence[
     }
     for name in stats:
         stored = [example.stats[name] for row in rows for example in row] or [np.empty(0, np.float32)]
-        widest = max(stored, key=lambda values: values.shape[1:])  # replay may have none of the K that targets have
+        widest = max(
+            stored, key=lambda values: values.shape[1:]
+        )  # replay may have none of the K that targets have
         empty = -1 if widest.dtype == np.int64 else np.nan
         filled[name] = np.full((*shape, *widest.shape[1:]), empty, dtype=widest.dtype)
     for b, row in enumerate(rows):

@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,12 +135,25 @@ def train(recipe: Recipe) -> TrainingReport:
 def _measured_training(run: Prepared, evals: Evals) -> list[Change]:
     trust, folder = run.model.trust_remote_code, run.output.folder
     before = evals.figures("before", run.folder, run.asking, run.measures, trust)
-    _fit(run)
+    _fit(run, _watch(run, evals))
     wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
     return changes(before, evals.figures("after", folder, run.asking, wanted, trust))
 
 
-def _fit(run: Prepared) -> None:
+def _watch(run: Prepared, evals: Evals) -> list[Any]:
+    """What measures while training, if it is asked for."""
+    settings = run.training.watch
+    if settings is None:
+        return []
+    from forgetless.train.watch import Watch, few
+
+    tasks, held_out = few(run.training, settings).tasks, run.data.held_out[: settings.questions]
+    wanted = measures(run.folder, run.asking, tasks, held_out)
+    before = evals.figures("step 0", run.folder, run.asking, wanted, run.model.trust_remote_code)
+    return [Watch(settings, evals, run.asking, wanted, before)]
+
+
+def _fit(run: Prepared, callbacks: Sequence[Any] = ()) -> None:
     """Train in fp32 weights; save in the type that the base was saved in, as safetensors."""
     from transformers import GenerationConfig
 
@@ -153,7 +167,13 @@ def _fit(run: Prepared) -> None:
     lm.generation_config = GenerationConfig()
     with explained(run.output.folder):
         lm, curve = fit(
-            lm, run.data.examples, run.schedule, run.training, run.output.checkpoints, _reference(run)
+            lm,
+            run.data.examples,
+            run.schedule,
+            run.training,
+            run.output.checkpoints,
+            _reference(run),
+            callbacks,
         )
         if not is_main():
             return

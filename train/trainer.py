@@ -42,11 +42,13 @@ def fit(
     training: Training,
     folder: Path,
     reference: Any | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[Any, list[dict[str, float]]]:
     """Train `model`, from the newest checkpoint in `folder` if there is one.
 
     Args:
         reference: the base model on the same device, where an objective asks for it live.
+        callbacks: what else is told of each step.
 
     Returns:
         The trained model, adapters merged, and one dict per optimiser step: step, loss (nats per unit of what
@@ -61,8 +63,8 @@ def fit(
     arguments = training_arguments(training, plan, folder)
     with Progress("train", plan.steps, done) if is_main() else nullcontext() as progress:
         trainer = WeightedTrainer(training, examples, plan, reference, model=model, args=arguments)
-        if progress is not None:
-            trainer.add_callback(_Report(progress))
+        for callback in [*callbacks, *([_Report(progress)] if progress else [])]:
+            trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
