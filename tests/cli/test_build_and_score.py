@@ -12,6 +12,7 @@ from given import COMMAND
 
 from forgetless.curator.recipes import parse_recipe
 from forgetless.curator.store import Store
+from forgetless.schemas.suite import Suite
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -81,13 +82,14 @@ def test_the_readmes_sql_works_as_written(recipe: Path) -> None:
 
 
 def test_the_readmes_recipes_are_some() -> None:
-    whole, training, more = (yaml.safe_load(b) for b in re.findall(r"```yaml\n(.*?)```", README, re.S))
+    whole, training, suite, more = (yaml.safe_load(b) for b in re.findall(r"```yaml\n(.*?)```", README, re.S))
     recipe = parse_recipe(whole, base=Path("/"))
     assert len(recipe.steps) == 4 and recipe.train
     targets = parse_recipe(whole | more, base=Path("/"))  # writers and steps, to be put into the first
     assert len(targets.steps) == 6 and set(targets.writers) == {"teacher", "hosted"}
     mixed = parse_recipe(whole | {"train": whole["train"] | training["train"]}, base=Path("/")).train
     assert mixed and len(mixed.replay) == len(mixed.objectives) == 2
+    assert len(Suite.model_validate(suite, context={"base": Path("/")}).kl) == 2
 
 
 def test_score_as_asked(recipe: Path) -> None:
