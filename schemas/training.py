@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from forgetless.schemas.base import Frozen
+from forgetless.schemas.constraints import Anchor, Average, Ewc, Freeze, Lora
 from forgetless.schemas.model import RecipePath
 from forgetless.schemas.objectives import Objective
 from forgetless.schemas.steps import VerifierName
@@ -40,17 +41,6 @@ class Rehearsal(Frozen):
     """Per target of the stage, from each earlier one."""
     unit: Literal["examples", "tokens"] = "examples"
     """What the share counts; tokens are target tokens."""
-
-
-class Lora(Frozen):
-    """Low-rank adapters on all linear layers."""
-
-    rank: int = Field(16, ge=1)
-    """Rank r."""
-    alpha: int = Field(32, ge=1)
-    """Scale; the update is multiplied by alpha / rank."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Dropout on the adapters' input."""
 
 
 class Task(Frozen):
@@ -112,6 +102,14 @@ class Training(Frozen):
     rate would)."""
     lora: Lora | None = None
     """Train adapters instead of all weights; they are merged into the checkpoint."""
+    freeze: Freeze | None = None
+    """Weights that stay as they are."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout wherever the model has a place for it, in attention or between layers; 0 leaves it as the model has it."""
+    anchor: Anchor | None = None
+    """A penalty on the way from the weights that training starts from."""
+    average: Average | None = None
+    """Average with the base after training."""
     steps: int | None = Field(None, ge=1)
     """Optimiser steps; else `epochs` decides."""
     epochs: float = Field(1, gt=0)
@@ -169,6 +167,20 @@ class Training(Frozen):
             raise ValueError(
                 f"sources of `replay` need names of their own, other than 'targets': {names[1:]}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _constrained(self) -> "Training":
+        if self.lora and self.anchor:
+            raise ValueError("`anchor` holds weights that `lora` does not train: choose one")
+        if self.lora and self.lora.init == "corda" and not self.replay:
+            raise ValueError(
+                "`lora.init: corda` keeps what the records of `replay` use, and there is no replay"
+            )
+        if isinstance(self.anchor, Ewc) and not self.anchor.fisher and not self.replay:
+            raise ValueError("`anchor` of kind ewc needs `replay` to compute its `fisher` from, or a file")
+        if self.average and self.average.keep == "best" and not self.tasks:
+            raise ValueError("`average.keep: best` is judged by `tasks`, and there is none: name a number")
         return self
 
     @model_validator(mode="after")

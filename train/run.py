@@ -89,7 +89,8 @@ def prepare(recipe: Recipe) -> Prepared:
         training.steps,
         training.epochs,
     )
-    plan = _plan(training, data, rows)
+    limits = _check_constraints(folder, recipe.model, training)
+    plan = _plan(training, data, rows, limits)
     return Prepared(store, folder, recipe.model, training, asking, data, rows, plan, output, asked, wanted)
 
 
@@ -222,7 +223,13 @@ def _asked(training: Training, folder: Path, store: Store, output: Output) -> di
     return {"model": model_fingerprint(folder), "snapshot": snapshot, "train": settings}
 
 
-def _plan(training: Training, data: TrainingData, rows: Schedule) -> TrainingPlan:
+def _check_constraints(folder: Path, model: Model, training: Training) -> list[str]:
+    from forgetless.train.constraints import check_constraints
+
+    return check_constraints(folder, training, model.trust_remote_code)
+
+
+def _plan(training: Training, data: TrainingData, rows: Schedule, limits: list[str]) -> TrainingPlan:
     target_tokens = sum(example.target_tokens for example in data.targets)
     replay = []
     for number, source in enumerate(training.replay, 1):
@@ -245,7 +252,7 @@ def _plan(training: Training, data: TrainingData, rows: Schedule) -> TrainingPla
         mean_weight=_mean_weight(data),
         rows=len(rows.rows),
         steps=rows.steps,
-        warnings=data.warnings,
+        warnings=[*data.warnings, *limits],
     )
 
 

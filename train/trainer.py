@@ -25,9 +25,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from forgetless.curator.progress import Progress
 from forgetless.schemas.errors import UsageError
-from forgetless.schemas.training import Lora, Training
+from forgetless.schemas.training import Training
+from forgetless.train.adapters import with_adapters
+from forgetless.train.anchor import Anchor, anchor_of
 from forgetless.train.batch_loss import BatchLoss
 from forgetless.train.example import IGNORED, Example
+from forgetless.train.freeze import freeze, set_dropout
 from forgetless.train.packing import Schedule, collate
 from forgetless.train.processes import is_main
 
@@ -52,17 +55,16 @@ def fit(
 
     Returns:
         The trained model, adapters merged, and one dict per optimiser step: step, loss (nats per unit of what
-        `training.normalise` names), learning_rate, grad_norm, mean_weight (of supervised tokens), and nll/SOURCE
-        (nats per token that was learned from).
+        `training.normalise` names), learning_rate, grad_norm, mean_weight (of supervised tokens), nll/SOURCE (nats per
+        token that was learned from), and with an anchor the penalty, which is not in the loss.
     """
     set_seed(training.seed)
-    if training.lora:
-        model = _with_adapters(model, training.lora)
+    model, anchor = _constrained(model, training, [e for e in examples if e.source])
     checkpoint = newest_checkpoint(folder)
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     arguments = training_arguments(training, plan, folder)
     with Progress("train", plan.steps, done) if is_main() else nullcontext() as progress:
-        trainer = WeightedTrainer(training, examples, plan, reference, model=model, args=arguments)
+        trainer = WeightedTrainer(training, examples, plan, reference, anchor, model=model, args=arguments)
         for callback in [*callbacks, *([_Report(progress)] if progress else [])]:
             trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
@@ -88,11 +90,13 @@ class WeightedTrainer(Trainer):
         examples: Sequence[Example],
         plan: Schedule,
         reference: Any | None = None,
+        anchor: Anchor | None = None,
         **arguments: Any,
     ) -> None:
         self._sources = ["targets", *(source.name for source in training.replay)]
         self._loss = BatchLoss(training.objectives, len(self._sources), reference)
         self._by_weight = training.normalise == "weights"
+        self._anchor, self._penalty = anchor, 0.0
         self._seen = torch.zeros(len(self._sources), 3)
         self._supervised = 0.0
         # What runs under the Trainer's wrappers (autocast, DDP, FSDP) is the model's forward pass: it is our loss.
@@ -100,6 +104,8 @@ class WeightedTrainer(Trainer):
         model.forward = MethodType(lambda model, **inputs: loss(_unadapted(model), inputs), model)
         collator = partial(collate, stats=loss.stats)
         super().__init__(train_dataset=_Rows(examples, plan), data_collator=collator, **arguments)
+        if anchor and self.is_fsdp_enabled:
+            raise UsageError("`train.anchor` cannot hold weights that FSDP has cut up", "train without FSDP")
         self.loss_is_scaled_for_ga = True  # so that accumulation does not divide a second time
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
@@ -130,6 +136,12 @@ class WeightedTrainer(Trainer):
         scaled: Tensor = loss / torch.as_tensor(num_items_in_batch).to(loss) * self.accelerator.num_processes
         return scaled
 
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """The anchor pulls on the whole step's gradients, and before they are clipped, as any other part of the loss."""
+        if self._anchor:
+            self._penalty = self._anchor.pull()
+        return super()._clip_grad_norm(model)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds what the step learned from, by source."""
         if "loss" in logs:
@@ -139,7 +151,20 @@ class WeightedTrainer(Trainer):
                 if count:
                     logs[f"nll/{name}"] = nll / count
             self._seen, self._supervised = torch.zeros_like(self._seen), 0.0
+            if self._anchor:
+                logs["penalty"] = self._penalty
         super().log(logs, start_time)
+
+
+def _constrained(model: Any, training: Training, replay: Sequence[Example]) -> tuple[Any, Anchor | None]:
+    """The model with what holds it near the base; called with the base's weights, also when a training goes on."""
+    if training.dropout:
+        set_dropout(model, training.dropout)
+    if training.lora:
+        return with_adapters(model, training.lora, training.freeze, replay), None
+    if training.freeze:
+        freeze(model, training.freeze)
+    return model, anchor_of(model, training, replay)
 
 
 def _unadapted(model: Any) -> Any:
@@ -225,16 +250,3 @@ def training_arguments(training: Training, plan: Schedule, folder: Path) -> Trai
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one device; DataParallel would split packed rows
     return arguments
-
-
-def _with_adapters(model: Any, lora: Lora) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)
