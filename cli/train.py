@@ -18,7 +18,7 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     """Fine-tune as RECIPE's `train` says, and measure before and after."""
     from forgetless.curator.recipes import load_recipe
     from forgetless.train import processes, run
-    from forgetless.train.report import change_table, plan_table
+    from forgetless.train.report import average_table, change_table, plan_table
 
     settings = load_recipe(recipe, overrides)
     if settings.train and settings.train.regenerate:
@@ -38,6 +38,8 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool, as_json: bool
     report = run.train(settings)
     processes.leave()
     _print(report.model_dump_json(indent=2) if as_json else change_table(report))
+    if report.averages and not as_json:
+        _print(average_table(report))
 
 
 def _train_regenerating(settings: "Recipe", dry_run: bool, as_json: bool) -> None:

@@ -85,6 +85,16 @@ class Change(Frozen):
         return self.after - self.before
 
 
+class Averaged(Frozen):
+    """One point between base and tuned."""
+
+    alpha: float
+    """Share of the tuned weights."""
+    figures: list[Figure]
+    kept: bool = False
+    """Whether these are the checkpoint's weights."""
+
+
 class TrainingReport(Frozen):
     """A finished run; written last, so that its existence means the checkpoint is whole."""
 
@@ -100,6 +110,8 @@ class TrainingReport(Frozen):
     """Its folder."""
     plan: TrainingPlan
     changes: list[Change]
+    averages: list[Averaged] = Field(default_factory=list)
+    """The curve from base to tuned, where `train.average` asked for it."""
     created: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -158,6 +170,19 @@ def change_table(report: TrainingReport) -> Table:
         unit, scale, form = _unit(c.metric)
         values = (f"{c.before * scale:{form}}", f"{c.after * scale:{form}}", f"{c.change * scale:+{form}}")
         out.add_row(c.task, c.role, unit, *values, end_section=c.role == "target")
+    return out
+
+
+def average_table(report: TrainingReport) -> Table:
+    """The curve from base to tuned: a line for each alpha."""
+    out = Table(title=f"{escape(report.name)}: averages with the base", box=SIMPLE_HEAD)
+    out.add_column("alpha", no_wrap=True)
+    for figure in report.averages[0].figures:
+        out.add_column(f"{escape(figure.task)}, {_unit(figure.metric)[0]}", justify="right")
+    for point in report.averages:
+        units = [(figure.value, *_unit(figure.metric)) for figure in point.figures]
+        cells = [f"{value * scale:{form}}" for value, _, scale, form in units]
+        out.add_row(f"{point.alpha:g}{', kept' if point.kept else ''}", *cells)
     return out
 
 

@@ -31,7 +31,15 @@ from forgetless.train.output import Output
 from forgetless.train.packing import Schedule, schedule
 from forgetless.train.processes import is_main
 from forgetless.train.reader import Base, TrainingData, read_training
-from forgetless.train.report import Change, SourcePlan, TrainingPlan, TrainingReport, changes
+from forgetless.train.report import (
+    Averaged,
+    Change,
+    Figure,
+    SourcePlan,
+    TrainingPlan,
+    TrainingReport,
+    changes,
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def train(recipe: Recipe) -> TrainingReport:
     name = run.training.name or run.training.output.name
     evals = Evals(run.store, f"train-{digest[:16]}", name, digest, run.plan.snapshot, run.training.seed)
     with recorded_run(run.store, evals.run_id, "train", recipe, {}) as summary:
-        measured = _measured_training(run, evals)
+        measured, averages = _measured_training(run, evals)
         summary |= {"plan": run.plan.model_dump(), "changes": [c.model_dump() for c in measured]}
     folder = run.output.folder
     report = TrainingReport(
@@ -128,17 +136,34 @@ def train(recipe: Recipe) -> TrainingReport:
         checkpoint=str(folder),
         plan=run.plan,
         changes=measured,
+        averages=averages,
     )
     run.output.finish(report)
     return report
 
 
-def _measured_training(run: Prepared, evals: Evals) -> list[Change]:
+def _measured_training(run: Prepared, evals: Evals) -> tuple[list[Change], list[Averaged]]:
     trust, folder = run.model.trust_remote_code, run.output.folder
     before = evals.figures("before", run.folder, run.asking, run.measures, trust)
     _fit(run, _watch(run, evals))
+    averages = _averages(run, evals)
     wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
-    return changes(before, evals.figures("after", folder, run.asking, wanted, trust))
+    return changes(before, evals.figures("after", folder, run.asking, wanted, trust)), averages
+
+
+def _averages(run: Prepared, evals: Evals) -> list[Averaged]:
+    """The curve from base to tuned, if it is asked for; the checkpoint becomes the point to keep."""
+    if run.training.average is None:
+        return []
+    from forgetless.train.averaging import averaged
+
+    trust = run.model.trust_remote_code
+
+    def measure(phase: str, folder: Path) -> list[Figure]:
+        wanted = measures(folder, run.asking, run.training.tasks, run.data.held_out)
+        return evals.figures(phase, folder, run.asking, wanted, trust)
+
+    return averaged(run.folder, run.output.folder, run.training.average, measure, trust)
 
 
 def _watch(run: Prepared, evals: Evals) -> list[Any]:
