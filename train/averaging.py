@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -83,7 +84,7 @@ def write_average(base: Path, tuned: Path, alpha: float, folder: Path) -> None:
         if file.is_file() and file not in weights:
             shutil.copy(file, folder)
     with ExitStack() as opened:
-        of_base = {}
+        of_base: dict[str, Any] = {}
         for file in weight_files(base):
             handle = opened.enter_context(safe_open(file, "pt"))
             of_base |= dict.fromkeys(handle.keys(), handle)

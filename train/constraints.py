@@ -16,8 +16,6 @@ def check_constraints(folder: Path, training: Training, trust_remote_code: bool)
     Raises:
         UsageError: a layer or a place for dropout that the model does not have.
     """
-    if not (training.lora or training.freeze or training.dropout):
-        return []
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
         lm = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)

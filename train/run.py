@@ -249,6 +249,8 @@ def _asked(training: Training, folder: Path, store: Store, output: Output) -> di
 
 
 def _check_constraints(folder: Path, model: Model, training: Training) -> list[str]:
+    if not (training.lora or training.freeze or training.dropout):
+        return []
     from forgetless.train.constraints import check_constraints
 
     return check_constraints(folder, training, model.trust_remote_code)

@@ -1,5 +1,9 @@
 """The pull towards the base: its gradient and value, the Fisher, and that neither batches nor an interruption matter."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +109,34 @@ def test_in_training_it_counts_once_a_step_however_that_is_divided(tiny: Path, t
         rows = zip(held.gradients, plain.gradients, held.weights, start, strict=True)
         for gradient, without, weight, base in rows:
             torch.testing.assert_close(gradient - without, 0.5 * (weight - base), rtol=1e-6, atol=1e-9)
+
+
+def test_in_training_it_counts_once_however_many_processes_share_a_step(tiny: Path, tmp_path: Path) -> None:
+    states = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.pt"
+        settings = {
+            "weights": "float64",
+            "batch_size": 2,
+            "accumulation": 4,
+            "steps": 3,
+            "learning_rate": 0.01,
+        }
+        settings |= {"anchor": {"kind": "l2", "strength": 0.5}}
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(processes), str(Path(__file__).with_name("fit_side.py"))]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(
+            [*command, str(tiny), str(out), json.dumps(settings)],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        states.append(torch.load(out))
+    one, two = states
+    assert one["curve"][2]["penalty"] > 0
+    assert one["curve"][2]["penalty"] == pytest.approx(two["curve"][2]["penalty"], rel=1e-9)
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], value, rtol=0, atol=1e-10)
 
 
 def test_a_stronger_anchor_holds_closer(tiny: Path, tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from test_run import kill_in_training
 from training_records import random_examples
 from transformers import GPT2Config, GPT2LMHeadModel, TrainerCallback
 
-from forgetless.curator.models import load_model
+from forgetless.curator.models import load_model, model_fingerprint
 from forgetless.curator.store import Store
 from forgetless.schemas.constraints import Freeze, Lora
 from forgetless.schemas.errors import UsageError
@@ -20,7 +21,7 @@ from forgetless.train.adapters import with_adapters
 from forgetless.train.example import Example
 from forgetless.train.freeze import freeze, set_dropout
 from forgetless.train.packing import Schedule, schedule
-from forgetless.train.run import prepare
+from forgetless.train.run import prepare, train
 from forgetless.train.trainer import fit
 
 State = dict[str, torch.Tensor]
@@ -121,6 +122,26 @@ def test_a_training_with_adapters_goes_on_exactly(tiny: Path, tmp_path: Path, in
     assert resumed_curve == curve
     assert len(changed(tiny, whole, 1e-2)) == 14
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_killed_run_goes_on_exactly_though_its_base_was_changed(
+    make_store: Callable[[], Store], tiny: Path, tmp_path: Path
+) -> None:
+    """PiSSA moves part of the base's weights into adapters, and only the adapters are in a checkpoint."""
+    store = make_store()
+
+    def recipe(output: str) -> Recipe:
+        lora = {"rank": 4, "init": "pissa", "dropout": 0.2}
+        training = {"steps": 60, "held_out": None, "lora": lora, "save_every": 5}
+        training |= {"output": tmp_path / output, "max_length": 64, "batch_size": 4, "learning_rate": 3e-3}
+        return Recipe.model_validate({"store": store.path, "model": {"path": str(tiny)}, "train": training})
+
+    train(recipe("whole"))
+    kill_in_training(recipe("killed"), tmp_path / "killed")
+    train(recipe("killed"))
+    steps = [(tmp_path / name / "steps.jsonl").read_text() for name in ("whole", "killed")]
+    assert steps[0] == steps[1]
+    assert model_fingerprint(tmp_path / "killed") == model_fingerprint(tmp_path / "whole")
 
 
 def test_osf_holds_all_but_the_smallest_directions(tiny: Path, tmp_path: Path) -> None:
