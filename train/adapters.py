@@ -13,7 +13,7 @@ from forgetless.schemas.constraints import Freeze, Lora
 from forgetless.schemas.errors import UsageError
 from forgetless.train.example import Example
 from forgetless.train.freeze import frozen_modules
-from forgetless.train.processes import is_main
+from forgetless.train.processes import is_main, own_device
 
 CORDA_RECORDS = 256
 """Replay records for CorDA's covariances; its authors take as many."""
@@ -92,7 +92,7 @@ def _look_at(model: Any, config: Any, replay: Sequence[Example]) -> None:
     records = replay[:CORDA_RECORDS]
     if not records:
         raise UsageError("no replay record for `train.lora.init: corda` to look at", "correct `train.replay`")
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(own_device())
 
     def run() -> None:
         shown = Progress("covariances", len(records)) if is_main() else nullcontext()

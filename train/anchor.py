@@ -1,7 +1,7 @@
 """A penalty on the way from the weights that training starts from: L2, or weighted by Fisher information (EWC)."""
 
+import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from forgetless.schemas.training import Training
 from forgetless.train.example import Example
 from forgetless.train.loss import token_nll
 from forgetless.train.packing import collate
-from forgetless.train.processes import is_main
+from forgetless.train.processes import is_main, own_device
 
 FISHER = Path("anchor") / "fisher.safetensors"
 """In the output folder; below it, as every safetensors file beside a config counts as weights."""
@@ -65,20 +65,27 @@ def anchor_of(model: Any, training: Training, replay: Sequence[Example]) -> Anch
         return None
     if not isinstance(settings, Ewc):
         return Anchor(model, settings.strength)
-    own = training.output / FISHER
-    if settings.fisher or own.is_file():
-        return Anchor(model, settings.strength, read_fisher(settings.fisher or own, model))
-    if not replay:
+    file = settings.fisher or training.output / FISHER
+    if settings.fisher is None:
+        _store_fisher(file, model, replay[: settings.records])
+    return Anchor(model, settings.strength, read_fisher(file, model))
+
+
+def _store_fisher(file: Path, model: Any, records: Sequence[Example]) -> None:
+    """Computes it unless it is there already. Other processes wait for the main one: theirs would differ by rounding,
+    and their weights with it."""
+    if not records:
         raise UsageError(
             "no replay record to compute a Fisher from", "correct `train.replay`, or name a file"
         )
-    fisher = diagonal_fisher(model, replay[: settings.records])
-    if is_main():
-        own.parent.mkdir(parents=True, exist_ok=True)
-        new = own.with_suffix(".new")
+    while not is_main() and not file.is_file():
+        time.sleep(1)
+    if not file.is_file():
+        fisher = diagonal_fisher(model.to(own_device()), records)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
         save_file(fisher, new)
-        new.replace(own)
-    return Anchor(model, settings.strength, fisher)
+        new.replace(file)
 
 
 def diagonal_fisher(model: Any, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -97,7 +104,7 @@ def diagonal_fisher(model: Any, examples: Sequence[Example]) -> dict[str, Tensor
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     training, device = model.training, next(iter(parameters.values())).device
     model.eval()
-    with Progress("fisher", len(examples)) if is_main() else nullcontext() as progress:
+    with Progress("fisher", len(examples)) as progress:
         for example in examples:
             fields = collate([[example]])
             inputs = [fields[name].to(device) for name in ("input_ids", "position_ids", "shift_labels")]
@@ -106,8 +113,7 @@ def diagonal_fisher(model: Any, examples: Sequence[Example]) -> dict[str, Tensor
             for total, slope in zip(sums.values(), slopes, strict=True):
                 if slope is not None:
                     total += slope.square()
-            if progress:
-                progress.advance(1)
+            progress.advance(1)
     model.train(training)
     return {name: (total / len(examples)).cpu() for name, total in sums.items()}
 

@@ -8,6 +8,13 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def own_device() -> str:
+    """Where this process computes; said by torch only after the trainer is made."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
 def leave() -> None:
     """Ends what the processes share. Without it the last one to exit is aborted now and then."""
     import torch
