@@ -143,6 +143,9 @@ class Training(Frozen):
     """Several records in a sequence, none seeing another; else one record per sequence."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 trains under autocast; weights stay fp32."""
+    sharded: bool = False
+    """With several processes: weights, gradients and optimiser state divided among them (FSDP2), instead of a whole
+    copy in each (DDP)."""
     seed: int = 0
     """Order, packing and dropout."""
     save_every: int | None = Field(None, ge=1)

@@ -58,6 +58,7 @@ def fit(
         `training.normalise` names), learning_rate, grad_norm, mean_weight (of supervised tokens), nll/SOURCE (nats per
         token that was learned from), and with an anchor the penalty, which is not in the loss.
     """
+    check_sharding(training)
     set_seed(training.seed)
     model, anchor = _constrained(model, training, [e for e in examples if e.source])
     checkpoint = newest_checkpoint(folder)
@@ -77,6 +78,8 @@ def fit(
     ]
     trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     del trained.forward  # its own again
+    if training.sharded:
+        trained = _whole(trained, trainer.accelerator.get_state_dict(trainer.model))
     return (trained.merge_and_unload() if training.lora else trained), curve
 
 
@@ -167,6 +170,28 @@ def _constrained(model: Any, training: Training, replay: Sequence[Example]) -> t
     return model, anchor_of(model, training, replay)
 
 
+def check_sharding(training: Training) -> None:
+    """UsageError where `sharded` cannot be."""
+    if training.sharded and not torch.cuda.is_available():
+        raise UsageError(
+            "`train.sharded` divides a model over GPUs, and there is none",
+            "leave it out: each process has a copy",
+        )
+    if training.sharded and training.lora:
+        raise UsageError(
+            "adapters are not divided over processes", "leave `train.sharded` out: they are small"
+        )
+
+
+def _whole(sharded: Any, weights: dict[str, Tensor]) -> Any:
+    """A plain model of all processes' weights; those are there in the main process alone."""
+    if not is_main():
+        return sharded
+    whole = type(sharded)(sharded.config)
+    whole.load_state_dict(weights)
+    return whole.eval()
+
+
 def _unadapted(model: Any) -> Any:
     """The causal language model itself; adapters are inside its layers."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -246,6 +271,7 @@ def training_arguments(training: Training, plan: Schedule, folder: Path) -> Trai
         disable_tqdm=True,
         report_to="none",
         ddp_timeout=WAIT_SECONDS,
+        fsdp=training.sharded or None,
         log_level="error",
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one device; DataParallel would split packed rows

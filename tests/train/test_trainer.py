@@ -40,10 +40,12 @@ ALONE = [(8, 1, 1), (4, 2, 1), (1, 8, 1)]
 DIVISIONS = {
     "packed": (True, 0, [*ALONE, (4, 2, 2)]),
     "packed, some batches empty": (True, 12, [*ALONE, (1, 8, 2)]),
+    "sharded": (True, 0, [(8, 1, 1), (4, 2, -2)]),
     "a record to a row": (False, 0, ALONE),
     "a record to a row, some batches empty": (False, 12, [*ALONE, (1, 8, 2)]),
 }
-"""Packing, records of weight 0, which make batches without a token among them, and ways to divide a step."""
+"""Packing, records of weight 0, which make batches without a token among them, and ways to divide a step;
+-2 processes: with the model divided among two."""
 
 
 @pytest.mark.parametrize("division", DIVISIONS)
@@ -74,6 +76,7 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
 def fitted_by(tiny: Path, out: Path, split: tuple[int, int, int], **settings: object) -> dict[str, Any]:
     """Weights, first gradients and curve of a training by so many processes."""
     batch_size, accumulation, processes = split
+    settings |= {"sharded": processes < 0}
     settings |= {"batch_size": batch_size, "accumulation": accumulation, "steps": 1, "learning_rate": 0.01}
     if processes == 1:
         fit_once(tiny, out.with_suffix(".pt"), settings)
@@ -84,7 +87,7 @@ def fitted_by(tiny: Path, out: Path, split: tuple[int, int, int], **settings: ob
             "-m",
             "torch.distributed.run",
             "--nproc-per-node",
-            str(processes),
+            str(abs(processes)),
             "--standalone",
         ]
         command += [str(tests / "fit_side.py"), str(tiny), str(out.with_suffix(".pt")), json.dumps(settings)]
