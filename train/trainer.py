@@ -188,7 +188,8 @@ def _whole(sharded: Any, weights: dict[str, Tensor]) -> Any:
     if not is_main():
         return sharded
     whole = type(sharded)(sharded.config)
-    whole.load_state_dict(weights)
+    whole.load_state_dict(weights, assign=True)
+    whole.tie_weights()
     return whole.eval()
 
 
