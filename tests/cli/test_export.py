@@ -7,11 +7,14 @@ import pytest
 from click.testing import CliRunner, Result
 from datasets import load_dataset
 
+from forgetless.cli.export import FORMATS as COMMANDS
 from forgetless.cli.export import export
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.outcome import Outcome, Span
 from forgetless.schemas.request import Message
+from forgetless.train.card import LOST
+from forgetless.train.formats import FORMATS
 
 RECIPE = '{"name": "ours", "store": "/home/me/store", "model": {"path": "/home/me/models/llama"}}'
 
@@ -41,7 +44,13 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(export, [str(a) for a in arguments], catch_exceptions=False)
 
 
-@pytest.mark.parametrize(("form", "count"), [("trl", 12), ("messages", 7), ("parquet", 12)])
+CHATS = ["prompt-completion", "messages", "ms-swift", "llama-factory"]
+TOKENS = ["trl", "axolotl"]
+
+
+@pytest.mark.parametrize(
+    ("form", "count"), [*((form, 7) for form in CHATS), *((form, 12) for form in TOKENS), ("parquet", 12)]
+)
 def test_every_format_loads(store: Path, tmp_path: Path, form: str, count: int) -> None:
     result = run(store, "--to", tmp_path / "out", "--format", form, "--json")
     report = json.loads(result.stdout)
@@ -51,16 +60,23 @@ def test_every_format_loads(store: Path, tmp_path: Path, form: str, count: int) 
     assert list(data) == ["train"]
     assert len(data["train"]) == count
     first = data["train"][-1]
-    if form == "trl":
+    if form in TOKENS:
         assert (first["input_ids"], first["labels"]) == ([1, 10, 11, 12, 2], [-100, -100, 11, 12, 2])
-    elif form == "messages":
-        assert first["messages"][1] == {"role": "assistant", "content": 'ä\n"ö"'}
+    elif form in CHATS:
+        turns = first["completion"] if form == "prompt-completion" else first["messages"]
+        loss = {"loss": True} if form == "ms-swift" else {}
+        assert turns[-1] == {"role": "assistant", "content": 'ä\n"ö"', **loss}
     else:
         assert first["token_ids"] == [1, 10, 11, 12, 2]
         assert first["sampled_logprobs"][2] == -0.5
 
 
-@pytest.mark.parametrize("form", ["trl", "messages", "parquet"])
+def test_the_command_knows_every_format() -> None:
+    assert list(COMMANDS) == list(FORMATS)
+    assert set(LOST) == set(FORMATS)
+
+
+@pytest.mark.parametrize("form", [*CHATS, *TOKENS, "parquet"])
 def test_the_card_says_what_made_it_and_what_is_lost(store: Path, tmp_path: Path, form: str) -> None:
     run(store, "--to", tmp_path / "out", "--format", form, "--where", "kind = 'magpie'")
     card = (tmp_path / "out" / "README.md").read_text()
@@ -96,6 +112,42 @@ def test_where_and_snapshot(store: Path, tmp_path: Path) -> None:
     assert run(store, *out, "--where", "kind = 'magpie' -- all").stdout.startswith("8 records")
     result = run(store, "--to", tmp_path / "out", "--format", "messages")
     assert "5 left out" in result.stderr
+
+
+def test_a_mask_by_the_stored_perplexity(store: Path, tmp_path: Path) -> None:
+    opened = Store.open(store)
+    logprob = [None, -9.0, -0.5, -1.0, -0.1]
+    common = {
+        "scorer": "s",
+        "model": "m",
+        "tokenizer": "vocabulary",
+        "dtype": "float32",
+        "engine": "vllm",
+        "run_id": "r",
+    }
+    ids = opened.query("SELECT id FROM records")["id"].to_pylist()
+    opened.append("token_stats", [{"id": id, "logprob": logprob, **common} for id in ids])
+    opened.take_snapshot("scored")
+    out = ("--to", tmp_path / "out", "--format", "axolotl")
+    assert "39 target tokens (13 masked out)" in run(store, *out, "--mask-threshold", 2.5).stdout
+    rows = load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows[0]["labels"] == [-100, -100, 11, -100, 2]
+    assert "13 of them masked out" in (tmp_path / "out" / "README.md").read_text()
+    assert "(13 masked out)" in run(store, *out, "--mask-share", 0.334).stdout
+    assert run(store, *out, "--mask-share", 0.3, "--mask-threshold", 2).exit_code == 2
+    with pytest.raises(UsageError, match=r"topk_ids, topk_logprobs.*13 of 13 records have none") as raised:
+        run(store, "--to", tmp_path / "out", "--format", "axolotl-kd")
+    assert "--top-k" in raised.value.hint
+
+
+def test_what_a_trainer_reads_lies_beside_the_data(store: Path, tmp_path: Path) -> None:
+    run(store, "--to", tmp_path / "out", "--format", "llama-factory")
+    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())["forgetless"]
+    assert (tmp_path / "out" / info["file_name"]).is_file()
+    run(store, "--to", tmp_path / "out", "--format", "axolotl")
+    assert not (tmp_path / "out" / "dataset_info.json").exists()
+    config = (tmp_path / "out" / "axolotl.yaml").read_text()
+    assert config in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
