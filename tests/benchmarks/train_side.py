@@ -37,12 +37,14 @@ class Clock(TrainerCallback):
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.cpu_ends: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Also waits for the device."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
+        self.cpu_ends.append(time.process_time())
 
 
 def random_model() -> LlamaForCausalLM:
@@ -115,9 +117,10 @@ def main() -> None:
         else:
             kl = {"ours": None, "kl": Kl(), "live-kl": Kl(live=True)}[side]
             clock, log = train_ours(rows, dtype, Path(work), kl)
-    seconds = statistics.median(np.diff(clock.ends))
+    seconds, cpu_seconds = (statistics.median(np.diff(ends)) for ends in (clock.ends, clock.cpu_ends))
     outcome = {
-        "tokens_per_second": BATCH * LENGTH / seconds, "seconds": seconds, "peak_bytes": peak_bytes(),
+        "tokens_per_second": BATCH * LENGTH / seconds, "seconds": seconds, "cpu_seconds": cpu_seconds,
+        "peak_bytes": peak_bytes(),
         "first_loss": next(entry["loss"] for entry in log if "loss" in entry),
     }  # fmt: skip
     Path(out).write_text(json.dumps(outcome))

@@ -59,6 +59,7 @@ def test_scoring_costs_less_than_the_plain_loop(cli: Cli) -> None:
 
 
 def test_a_training_step_beside_trl_and_with_a_kl(cli: Cli) -> None:
+    """In seconds of the processor, which other tests beside this one do not change much."""
     done = cli("bench", "train", "--steps", "1", "--rounds", "1", "--json")
     assert done.returncode == 0, done.stderr
     compared = json.loads(done.stdout)
@@ -66,6 +67,6 @@ def test_a_training_step_beside_trl_and_with_a_kl(cli: Cli) -> None:
     sides = only["sides"]
     assert list(sides) == ["ours", "trl", "kl", "live-kl"]
     assert abs(sides["ours"]["first_loss"] - sides["trl"]["first_loss"]) < 0.02  # other rows of the same kind
-    assert compared["peers"]["trl"]["ratio"] > 1.5
-    assert sides["kl"]["tokens_per_second"] > 1.25 * sides["live-kl"]["tokens_per_second"]
+    assert sides["trl"]["cpu_seconds"] > 1.5 * sides["ours"]["cpu_seconds"]
+    assert sides["live-kl"]["cpu_seconds"] > 1.25 * sides["kl"]["cpu_seconds"]
     assert sides["ours"]["peak_bytes"] <= sides["trl"]["peak_bytes"]
