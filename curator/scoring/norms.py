@@ -18,13 +18,16 @@ PROBE_ERROR = 2**-7
 class FusedNorm(nn.Module):
     """x / √(mean x² + ε), rounded, times the weight (Zhang and Sennrich, 2019)."""
 
-    def __init__(self, weight: Tensor, epsilon: float) -> None:
+    def __init__(self, norm: nn.Module, epsilon: float) -> None:
         super().__init__()
-        self.weight = weight
-        self._epsilon = np.float32(epsilon)
+        self.weight: Tensor = norm.weight
+        self._norm, self._epsilon = norm, np.float32(epsilon)
 
     def forward(self, x: Tensor) -> Tensor:
         """[…, D] → […, D]"""
+        if x.dtype != torch.bfloat16:
+            normed: Tensor = self._norm(x)
+            return normed
         x_ND = x.reshape(-1, x.shape[-1])
         normed_ND = torch.empty_like(x_ND)
         bits = [t.detach().view(torch.uint16).numpy() for t in (x_ND, self.weight, normed_ND)]
@@ -41,7 +44,7 @@ def fuse_norms(model: Any) -> None:
         epsilon = getattr(layer, "variance_epsilon", None) or getattr(layer, "eps", None)
         weight = getattr(layer, "weight", None)
         if type(layer).__name__.endswith("RMSNorm") and epsilon and weight is not None:
-            fused = FusedNorm(weight, epsilon)
+            fused = FusedNorm(layer, epsilon)
             if weight.dtype == torch.bfloat16 and _same(fused, layer):
                 setattr(module, name, fused)
 

@@ -118,6 +118,23 @@ def test_bfloat16_weights_cost_what_their_rounding_does(
         assert ours < 0.1
 
 
+@pytest.mark.parametrize(("name", "fused"), [("llama", True), ("qwen3", True), ("capped scores", False)])
+def test_only_norms_that_are_just_that_are_replaced(name: str, fused: bool) -> None:
+    """Gemma's add one to the weight. A replaced one still takes fp32."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(MODELS[name][0], dtype=torch.bfloat16).eval()
+    own = {key: layer for key, layer in model.named_modules() if type(layer).__name__.endswith("RMSNorm")}
+    for layer in own.values():
+        layer.weight.data.normal_()
+    norms.fuse_norms(model)
+    replaced = {key: layer for key, layer in model.named_modules() if isinstance(layer, norms.FusedNorm)}
+    assert own and set(replaced) == (set(own) if fused else set())
+    for key, layer in replaced.items():
+        for dtype in (torch.bfloat16, torch.float32):
+            x = torch.randn(2, 7, len(layer.weight)).to(dtype)
+            assert torch.allclose(layer(x), own[key](x), rtol=norms.PROBE_ERROR)
+
+
 def test_several_processes_score_as_one(tmp_path: Path) -> None:
     folder = saved(tmp_path, MODELS["llama"][0])
     records = random_records(40)
