@@ -123,10 +123,10 @@ class Scores:
         return UsageError(
             f"objective `{objective.objective}` needs {whose} ({', '.join(columns)}), and {len(missing):,} of {of:,}"
             f" records have none in this snapshot, {missing[0]!r} first",
-            "leave them out in the recipe's SQL, or name a newer `train.snapshot`"
+            "leave them out of what is selected, or name a newer snapshot"
             if objective.scorer
-            else f"run `forgetless score {self.store.path}{depth}`, or name a newer `train.snapshot`; what cannot be"
-            " scored is in `FROM rejects`: leave it out in the recipe's SQL",
+            else f"run `forgetless score {self.store.path}{depth}`, or name a newer snapshot; what cannot be"
+            " scored is in `FROM rejects`: leave it out of what is selected",
         )
 
     def _check_name(self, objective: Any, found: Sequence[str]) -> None:
