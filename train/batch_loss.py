@@ -11,7 +11,7 @@ from forgetless.schemas.objectives import Dft, Eaft, Kl, Objective, Psft, Rho1, 
 from forgetless.train.example import IGNORED
 from forgetless.train.loss import (
     Base,
-    WeightedCrossEntropy,
+    WeightedLoss,
     hidden_states,
     rows_at_once,
     token_figures,
@@ -37,6 +37,8 @@ class BatchLoss:
         self._objectives = [o for o in objectives if isinstance(o, CURRENT)]
         self._kl = next((o for o in self._objectives if isinstance(o, Kl)), None)
         self._entropy_of = max((o.top_k for o in self._objectives if isinstance(o, Eaft)), default=0)
+        # Coefficients known before the model runs.
+        self._one_pass = all(isinstance(o, Kl) and not o.live for o in self._objectives)
         self._sources = sources
         self._reference = reference
 
@@ -54,13 +56,14 @@ class BatchLoss:
         hidden_ND, target_N = hidden_BTD[supervised], inputs["shift_labels"][supervised]
         weights_N, sources_N = weights_BT[supervised], sources_BT[supervised]
         head = Head(lm)
-        if not self._objectives and head.plain and torch.is_grad_enabled():
-            rows = rows_at_once(head, hidden_ND)
-            total, nll_N = WeightedCrossEntropy.apply(
-                hidden_ND, head.linear.weight, target_N, weights_N, rows
+        base = self._base(inputs, supervised)
+        if self._one_pass and head.plain and torch.is_grad_enabled():
+            kl = self._stored_kl(sources_N, base)
+            total, nll_N = WeightedLoss.apply(
+                hidden_ND, head.linear.weight, target_N, weights_N, rows_at_once(head, hidden_ND), *kl
             )
             return total, self._by_source(sources_N, weights_N, nll_N)
-        figures = token_figures(head, hidden_ND, target_N, self._entropy_of, self._base(inputs, supervised))
+        figures = token_figures(head, hidden_ND, target_N, self._entropy_of, base)
         stored = {name: inputs[name][supervised] for name in self.stats if name.endswith("_logprob")}
         tokens = Tokens(figures.nll, sources_N == 0, figures.entropy, divergence=figures.divergence, **stored)
         total = loss_per_token(self._objectives, weights_N, tokens).sum()
@@ -83,6 +86,13 @@ class BatchLoss:
         with torch.no_grad():
             hidden_BTD = hidden_states(self._reference, inputs["input_ids"], inputs["position_ids"])
         return Base(hidden=hidden_BTD[supervised], head=Head(self._reference))
+
+    def _stored_kl(self, sources_N: Tensor, base: Base | None) -> tuple[Tensor, ...]:
+        """Coefficient of each token's KL, ids, log-probs; nothing without a KL."""
+        if self._kl is None or base is None or base.topk_ids is None or base.topk_logprobs is None:
+            return ()
+        k_N = self._kl.beta * (concerned(self._kl, sources_N == 0) & (base.topk_ids[:, 0] >= 0))
+        return k_N, base.topk_ids, base.topk_logprobs
 
     def _by_source(self, sources_N: Tensor, weights_N: Tensor, nll_N: Tensor) -> Tensor:
         columns = torch.stack([weights_N, nll_N, torch.ones_like(nll_N)], 1)

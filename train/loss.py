@@ -143,60 +143,87 @@ def stored_divergence(logits_NV: Tensor, ids_NK: Tensor, base_NK: Tensor) -> Ten
     """[N]: KL(base ‖ model) over the base's top k and one bucket for the rest, at most that over the whole vocabulary;
     0 where nothing is stored, which ids of -1 [N, K] say."""
     known_N = ids_NK[:, 0] >= 0
-    ids_NK, base_NK = ids_NK.clamp(min=0), base_NK.where(known_N[:, None], 0.0)
+    ids_NK, base_NK, base_rest_N = _stored(ids_NK, base_NK)
     whole_N = logits_NV.logsumexp(1)
     top_NK = logits_NV.gather(1, ids_NK) - whole_N[:, None]
-    mass_N = base_NK.exp().sum(1)
-    base_rest_N = torch.where(mass_N < 1, torch.log1p(-mass_N.clamp(max=1 - 1e-7)), -torch.inf)
     if ids_NK.shape[1] == logits_NV.shape[1]:  # there is no rest
-        return kl_of_top_k(base_NK, torch.full_like(mass_N, -torch.inf), top_NK, mass_N).where(known_N, 0.0)
+        return kl_of_top_k(base_NK, base_rest_N, top_NK, base_rest_N).where(known_N, 0.0)
     # Not ln(1 - sum of the top k): of a tail of a thousandth that would keep three digits.
     rest_N = logits_NV.scatter(1, ids_NK, -torch.inf).logsumexp(1) - whole_N
     return kl_of_top_k(base_NK, base_rest_N, top_NK, rest_N).where(known_N, 0.0)
 
 
-class WeightedCrossEntropy(torch.autograd.Function):
-    """Σ c · nll with its gradients made in the same pass over the vocabulary, so that no logits are kept or made twice.
+def _stored(ids_NK: Tensor, base_NK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids that exist, the base's log-probs of them, and [N] its log-prob of all others together."""
+    base_NK = base_NK.where(ids_NK[:, :1] >= 0, 0.0)
+    mass_N = base_NK.exp().sum(1)
+    base_rest_N = torch.where(mass_N < 1, torch.log1p(-mass_N.clamp(max=1 - 1e-7)), -torch.inf)
+    return ids_NK.clamp(min=0), base_NK, base_rest_N
 
-    For coefficients `c` that do not depend on the model. (hidden [N, D], head's weight [V, D], target int64 [N],
-    c fp32 [N], rows) → (scalar, nll [N]); nll carries no gradient.
+
+class WeightedLoss(torch.autograd.Function):
+    """Σ c · nll + k · KL(base ‖ model) with its gradients made in the same pass over the vocabulary, so that no logits
+    are kept or made twice.
+
+    For coefficients `c` and `k` that do not depend on the model. (hidden [N, D], head's weight [V, D], target int64 [N],
+    c [N], rows, and for the KL, which is that of `stored_divergence`: k [N], the base's ids and log-probs [N, K]) →
+    (scalar, nll [N]); nll carries no gradient.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, c_N: Tensor, rows: int
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, c_N: Tensor, rows: int, *kl: Tensor
     ) -> tuple[Tensor, Tensor]:
         kind = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_VD.dtype
         with torch.autocast(kind, enabled=False):
             weight = weight_VD.to(dtype)
             grad_hidden = torch.empty_like(hidden_ND)
-            learns = ctx.needs_input_grad[1]
-            grad_weight = torch.zeros_like(weight_VD) if learns else None
+            grad_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
             nll_N = torch.empty_like(c_N, dtype=torch.promote_types(dtype, torch.float32))
+            divergence = nll_N.new_zeros(())
             for start in _starts(target_N, rows):
                 part = slice(start, start + rows)
-                hidden, target_1 = hidden_ND[part].to(dtype), target_N[part, None]
-                logprobs = F.log_softmax(
-                    hidden @ weight.T, 1, dtype=torch.promote_types(dtype, torch.float32)
-                )
+                hidden, target_1, c = hidden_ND[part].to(dtype), target_N[part, None], c_N[part, None]
+                logprobs = F.log_softmax(hidden @ weight.T, 1, dtype=nll_N.dtype)
                 nll_N[part] = -logprobs.gather(1, target_1).squeeze(1)
-                slope = (
-                    logprobs.exp_().scatter_add_(1, target_1, logprobs.new_full(target_1.shape, -1)).to(dtype)
-                )
-                grad_hidden[part] = (slope @ weight) * c_N[part, None]
+                if kl:  # c goes into the slope, since the KL has another coefficient
+                    slope, k_divergence = _slope_with_divergence(logprobs, c, *(x[part] for x in kl))
+                    slope.scatter_add_(1, target_1, -c.to(slope.dtype))
+                    divergence += k_divergence
+                    c = torch.ones_like(c)
+                else:
+                    slope = logprobs.exp_().scatter_add_(1, target_1, logprobs.new_full(target_1.shape, -1))
+                slope = slope.to(dtype)
+                grad_hidden[part] = (slope @ weight) * c
                 if grad_weight is not None:
-                    weighted = hidden * c_N[part, None].to(dtype)
+                    weighted = hidden * c.to(dtype)
                     if dtype == grad_weight.dtype:
                         grad_weight.addmm_(slope.T, weighted)
                     else:
                         grad_weight += slope.T @ weighted
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll_N)
-        return (nll_N * c_N).sum(), nll_N
+        return (nll_N * c_N).sum() + divergence, nll_N
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
         slope = slopes[0]
-        return grad_hidden * slope, None if grad_weight is None else grad_weight * slope, None, None, None
+        grads = grad_hidden * slope, None if grad_weight is None else grad_weight * slope
+        return *grads, *[None] * (len(ctx.needs_input_grad) - 2)
+
+
+def _slope_with_divergence(
+    logprobs_NV: Tensor, c_N1: Tensor, k_N: Tensor, ids_NK: Tensor, base_NK: Tensor
+) -> tuple[Tensor, Tensor]:
+    """c·q + k·(q - p) [N, V], q the model's probabilities and p the base's, its rest spread as the model spreads its own:
+    the gradient by the logits of c·logsumexp + k·KL; and Σ k·KL. The log-probs are overwritten."""
+    ids_NK, base_NK, base_rest_N = _stored(ids_NK, base_NK)
+    top_NK = logprobs_NV.gather(1, ids_NK)
+    probs_NV = logprobs_NV.exp_().scatter_(1, ids_NK, 0.0)
+    rest_N = probs_NV.sum(1).clamp(min=torch.finfo(probs_NV.dtype).tiny).log()
+    k_N1 = k_N[:, None]
+    probs_NV.mul_(c_N1 + k_N1 * (1 - (base_rest_N - rest_N).exp()[:, None]))
+    probs_NV.scatter_(1, ids_NK, top_NK.exp() * (c_N1 + k_N1)).scatter_add_(1, ids_NK, -k_N1 * base_NK.exp())
+    return probs_NV, (k_N * kl_of_top_k(base_NK, base_rest_N, top_NK, rest_N)).sum()
