@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,17 @@ def check_weights(folder: Path) -> None:
             raise ModelError(
                 f"{str(file)!r} is truncated: {size:,} bytes of {8 + length + end:,}", "download it again"
             )
+
+
+def parameters(folder: Path) -> int:
+    """Number of weights that a model folder holds, from the headers of its files; tied ones count once."""
+    from safetensors import safe_open
+
+    count = 0
+    for file in weight_files(folder):
+        with safe_open(file, "np") as weights:
+            count += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return count
 
 
 def model_fingerprint(folder: Path) -> str:

@@ -11,9 +11,10 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.study import Study
 from forgetless.schemas.suite import Suite
 
-Settings = TypeVar("Settings", Recipe, Suite)
+Settings = TypeVar("Settings", Recipe, Suite, Study)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -34,6 +35,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def load_suite(path: Path) -> Suite:
     """The suite in the YAML file `path`; relative paths inside are taken from its folder. RecipeError as for recipes."""
     return _parse(Suite, _read(path, "suite", "begin with `tasks:`"), path.resolve().parent)
+
+
+def load_study(path: Path) -> Study:
+    """The study in the YAML file `path`; relative paths inside are taken from its folder. RecipeError as for recipes."""
+    return _parse(Study, _read(path, "study", "begin with `experiments:`"), path.resolve().parent)
 
 
 def parse_recipe(data: dict[str, Any], base: Path) -> Recipe:

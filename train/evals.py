@@ -1,5 +1,7 @@
 """Figures in the store's `evals` table: found there, or measured and put there."""
 
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,8 @@ from forgetless.schemas.model import Engine
 from forgetless.train.asking import Asking
 from forgetless.train.evaluate import Measure, evaluate
 from forgetless.train.report import Figure
+
+RECORD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,24 @@ class Evals:
         self.record(phase, folder, _named(wanted, known))
         if missing:
             label = f"evaluate {phase}"
-            for part in evaluate(folder, asking, missing, label, trust_remote_code, base, engine):
-                self.record(phase, folder, part)  # at once: an interruption costs no more than one measure
-                known |= {figure.key: figure for figure in part}
+            parts = evaluate(folder, asking, missing, label, trust_remote_code, base, engine)
+            known |= {figure.key: figure for figure in self._recorded_soon(phase, folder, parts)}
         return _named(wanted, known)
+
+    def _recorded_soon(self, phase: str, folder: Path, parts: Iterable[list[Figure]]) -> Iterator[Figure]:
+        """The figures of all parts, recorded every few seconds and in the end, however it ends: an interruption
+        costs little, and cheap measures do not make a file each."""
+        waiting: list[Figure] = []
+        last = time.monotonic()
+        try:
+            for part in parts:
+                waiting += part
+                yield from part
+                if time.monotonic() - last > RECORD_SECONDS:
+                    self.record(phase, folder, waiting)
+                    waiting, last = [], time.monotonic()
+        finally:
+            self.record(phase, folder, waiting)
 
     def _known(self, wanted: list[Measure]) -> dict[str, Figure]:
         keys = ", ".join(f"'{measure.key}'" for measure in wanted) or "''"

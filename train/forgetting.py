@@ -6,7 +6,7 @@ improvement and relative backward transfer the STM paper (Lin et al. 2025).
 """
 
 from collections.abc import Sequence
-from math import nan, sqrt
+from math import isnan, nan, sqrt
 from statistics import fmean, stdev
 
 from forgetless.curator.report.resampling import Interval

@@ -54,9 +54,9 @@ def write_files(folder: Path) -> None:
     tasks = {name: retained_task(name, TASK_QUESTIONS) for name in world.RETAINED}
     tasks[world.TARGET] = target_task(TASK_QUESTIONS)
     (folder / "tasks").mkdir(parents=True, exist_ok=True)
-    _write_jsonl(folder / "target_train.jsonl", human_examples(TARGET_EXAMPLES))
+    write_jsonl(folder / "target_train.jsonl", human_examples(TARGET_EXAMPLES))
     for name, rows in tasks.items():
-        _write_jsonl(folder / "tasks" / f"{name}.jsonl", rows)
+        write_jsonl(folder / "tasks" / f"{name}.jsonl", rows)
 
 
 def write_demo(folder: Path) -> Path:
@@ -72,12 +72,13 @@ def write_targets_demo(folder: Path) -> Path:
     """What the demo of self-made targets needs: `sums.jsonl`, copies of both models, the recipe, whose path is returned."""
     here = Path(__file__).parent
     folder.mkdir(parents=True, exist_ok=True)
-    _write_jsonl(folder / "sums.jsonl", human_sums(SUMS_EXAMPLES))
+    write_jsonl(folder / "sums.jsonl", human_sums(SUMS_EXAMPLES))
     for name in ("model", "teacher"):
         shutil.copytree(here / name, folder / name, dirs_exist_ok=True)
     shutil.copy(here / "targets.yaml", folder / "targets.yaml")
     return folder / "targets.yaml"
 
 
-def _write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
+def write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
+    """One line of JSON per row."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
