@@ -1,6 +1,6 @@
-"""Trains one of the demo's two chat models from scratch on the demo world.
+"""Trains one of the demo's chat models from scratch on the demo world.
 
-python -m forgetless.pipelines.demo.make_model OUT [--teacher]
+python -m forgetless.pipelines.demo.make_model OUT [base|medium|small|teacher]
 """
 
 import sys
@@ -34,16 +34,18 @@ class Plan:
 
 PLANS = {
     "base": Plan(BASE, base_exams, document_share=0.15, layers=5, width=160, steps=4800),
+    "medium": Plan(BASE, base_exams, document_share=0.15, layers=4, width=128, steps=5400),
+    "small": Plan(BASE, base_exams, document_share=0.15, layers=3, width=96, steps=6000),
     "teacher": Plan(TEACHER, teacher_exams, document_share=0.1, layers=4, width=128, steps=3000),
 }
 
 
 def shared_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
-    """The one tokenizer of both models, from the texts of both."""
+    """The one tokenizer of all models, from the texts of base and teacher."""
     rng = Random(seed)
     texts = [document(rng) for _ in range(5000)]
-    for plan in PLANS.values():
-        texts += [turn["content"] for _ in range(5000) for turn in conversation(plan.lessons, rng)]
+    for lessons in (BASE, TEACHER):
+        texts += [turn["content"] for _ in range(5000) for turn in conversation(lessons, rng)]
     return make_tokenizer(texts)
 
 
@@ -67,6 +69,6 @@ def make_model(folder: Path, plan: Plan, seed: int = 0) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    chosen = PLANS["teacher" if "--teacher" in sys.argv else "base"]
-    for name, share in make_model(Path(sys.argv[1]), chosen).items():
-        print(f"{name:14s}{share:7.1%}")
+    folder, name = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "base"
+    for exam, share in make_model(folder, PLANS[name]).items():
+        print(f"{exam:14s}{share:7.1%}")
