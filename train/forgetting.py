@@ -78,10 +78,10 @@ def seed_interval(values: Sequence[float]) -> Interval:
     """Mean of one value per seed with its 95 % interval, mean ± t(n−1) s/√n, s the sample's standard deviation.
 
     Student's t and no bootstrap: resampling three to five values gives intervals that are far too narrow. Of a single
-    seed nothing is known but its value: both ends are NaN.
+    seed nothing is known but its value: both ends are NaN, as they are where a value is.
     """
     mean = fmean(values)
-    if len(values) == 1:
+    if len(values) == 1 or isnan(mean):
         return Interval(mean=mean, low=nan, high=nan)
     t = T_975[min(len(values) - 1, len(T_975)) - 1]
     half = t * stdev(values) / sqrt(len(values))

@@ -69,16 +69,18 @@ def _stages(shown: Shown) -> Grid:
 
 def closing(summary: Summary) -> Grid:
     """A line per finding."""
-    rows = [[f"{shown.finding.number}", shown.finding.title, _came_out(shown)] for shown in summary.shown]
+    rows = [[str(shown.finding.number), shown.finding.title, came_out(shown)] for shown in summary.shown]
     return Grid(["", "finding", "what came out"], rows)
 
 
-def _came_out(shown: Shown) -> str:
-    if shown.judged:
-        return "; ".join(f"{judged.said}: {judged.verdict}" for judged in shown.judged)
-    if shown.text:
-        return "; ".join(shown.text)
-    return shown.finding.note or "see the table"
+def came_out(shown: Shown) -> str:
+    """In a sentence or two."""
+    figures = ""
+    if shown.finding.show == "methods":
+        each = [f"{split(r.row)[1]} {100 * r.target.mean:.0f}/{100 * r.kept.mean:.0f}" for r in shown.rows]
+        figures = f"target/kept, %: {', '.join(each)}"
+    judged = [f"{judged.said}: {judged.verdict}" for judged in shown.judged]
+    return "; ".join(part for part in (figures, *judged, *shown.text) if part) or shown.finding.note
 
 
 def percent(interval: Interval) -> str:
@@ -159,5 +161,6 @@ def _markdown(table: Grid) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    rule = "|---|" + "---:|" * (len(table.heading) - 1)
+    side = "---|" if table.heading[-1] == "what came out" else "---:|"
+    rule = "|---|" + side * (len(table.heading) - 1)
     return "\n".join([line(table.heading), rule, *map(line, table.rows)])
