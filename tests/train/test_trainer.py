@@ -171,3 +171,14 @@ def test_bfloat16_really_computes_in_bfloat16(tiny: Path, tmp_path: Path) -> Non
     trained, _ = fit(model, weighted_examples(), plan_for(training, 1), training, tmp_path)
     assert seen == {torch.bfloat16}
     assert {value.dtype for value in trained.state_dict().values()} == {torch.float32}
+
+
+def test_short_rows_in_bfloat16_learn_the_same(tiny: Path, tmp_path: Path) -> None:
+    """With another attention than fp32's, in which packed records do not see one another either."""
+    losses = []
+    for dtype in ("float32", "bfloat16"):
+        training = settings(tmp_path / dtype, dtype=dtype, batch_size=4)
+        _, curve = fitted(tiny, training, plan_for(training, 4))
+        losses.append([step["loss"] for step in curve])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
