@@ -1,4 +1,4 @@
-"""BOS self-replay: text that the model writes from its start token alone (LAMOL's replay, without a task)."""
+"""BOS replay: text that the model, or a checkpoint of it, writes from its start token alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,20 +20,17 @@ class Text(OneReply):
 
     step: BosReplay
     material: Material
+    author: Author
     name: str = "text"
     finished: bool = False
     distinct: bool = True
-
-    @property
-    def author(self) -> Author:
-        return self.material
 
     @property
     def filters(self) -> Filters:
         return self.step.filters
 
     def ask(self, draft: Draft) -> Ask:
-        return Ask(draft.token_ids, self.step.sampling, self.material.stop_ids)
+        return Ask(draft.token_ids, self.step.sampling, self.material.stop_ids, verbatim=True)
 
     def extend(self, draft: Draft, answer: Answer) -> Draft:
         start = len(draft.token_ids)
@@ -42,9 +39,10 @@ class Text(OneReply):
 
 def bos_replay(step: BosReplay, material: Material) -> Pipeline:
     """Texts from BOS, or from the recipe's start token where the tokenizer has none."""
+    author = material.replayer(step.writer)
     start = start_ids(material.tokenizer, material.recipe.model.start_token)
     settings = {
-        "pipeline": step.pipeline, "seed": step.seed, **material.signature(), "start": start,
+        "pipeline": step.pipeline, "seed": step.seed, **author.signature(), "start": start,
         "sampling": step.sampling.model_dump(), "filters": configuration(step.filters),
     }  # fmt: skip
 
@@ -52,4 +50,4 @@ def bos_replay(step: BosReplay, material: Material) -> Pipeline:
         for i in range(step.count):
             yield str(i), partial(Draft(ordinal=i).given, start)
 
-    return Pipeline("bos_replay", settings, entries, [Text(step, material)], step.filters)
+    return Pipeline("bos_replay", settings, entries, [Text(step, material, author)], step.filters)

@@ -112,6 +112,8 @@ class Ask:
     """Instead of ids, of a server that tokenises itself."""
     choices: list[str] = field(default_factory=list)
     """The reply is one of these, where there are any."""
+    verbatim: bool = False
+    """The ids are the record's as they were sampled, whoever wrote them: see `Material.replayer`."""
 
     def choosing(self, choices: list[str]) -> "Ask":
         """The same, for one of a few replies."""

@@ -29,11 +29,8 @@ class Instruction(OneReply):
 
     step: Magpie
     material: Material
+    author: Author
     turn: int
-
-    @property
-    def author(self) -> Author:
-        return self.material
 
     @property
     def filters(self) -> Filters:
@@ -53,7 +50,7 @@ class Instruction(OneReply):
         if self.step.steering:
             system = self.step.steering[draft.ordinal % len(self.step.steering)].prompt
             ids = chat.open_ids(system) + ids[len(chat.open_ids()) :]
-        return Ask(ids, self.step.instruction, chat.user_stop_ids, chat.user_stop_texts)
+        return Ask(ids, self.step.instruction, chat.user_stop_ids, chat.user_stop_texts, verbatim=True)
 
     def extend(self, draft: Draft, answer: Answer) -> Draft:
         draft = draft.sampled(answer.ids, answer.logprobs).said("user", answer.text)
@@ -66,11 +63,8 @@ class Reply(OneReply):
 
     step: Magpie
     material: Material
+    author: Author
     turn: int
-
-    @property
-    def author(self) -> Author:
-        return self.material
 
     @property
     def filters(self) -> Filters:
@@ -82,7 +76,8 @@ class Reply(OneReply):
 
     def ask(self, draft: Draft) -> Ask:
         chat = self.material.chat
-        return Ask(draft.token_ids, self.step.answer, chat.assistant_stop_ids, chat.assistant_stop_texts)
+        stop_ids, stop_texts = chat.assistant_stop_ids, chat.assistant_stop_texts
+        return Ask(draft.token_ids, self.step.answer, stop_ids, stop_texts, verbatim=True)
 
     def extend(self, draft: Draft, answer: Answer) -> Draft:
         start = len(draft.token_ids)
@@ -101,10 +96,11 @@ class Reply(OneReply):
 
 def magpie(step: Magpie, material: Material) -> Pipeline:
     """Instruction, answer, and further turns; prepared questions stand for the first instruction."""
+    author = material.replayer(step.writer)
     stages: list[Stage] = [
         stage
         for turn in range(step.turns)
-        for stage in (Instruction(step, material, turn), Reply(step, material, turn))
+        for stage in (Instruction(step, material, author, turn), Reply(step, material, author, turn))
     ]
     material.chat.open_ids(step.steering[0].prompt if step.steering else None)  # or it is refused here
     entries = partial(_written, step, material)
@@ -114,7 +110,7 @@ def magpie(step: Magpie, material: Material) -> Pipeline:
         if next(read_rows(step.questions.path), None) is None:
             raise RecipeError(f"{str(step.questions.path)!r} holds no questions", "check `questions.path`")
     settings = {
-        "pipeline": step.pipeline, "seed": step.seed, **material.signature(), "template": material.template(),
+        "pipeline": step.pipeline, "seed": step.seed, **author.signature(), "template": author.template(),
         "turns": step.turns, "steering": [steering.model_dump() for steering in step.steering],
         "prepared": step.questions is not None, "instruction": step.instruction.model_dump(),
         "answer": step.answer.model_dump(), "filters": configuration(step.filters),

@@ -7,6 +7,7 @@ from typing import Any
 from forgetless.curator.models import tokenizer_fingerprint
 from forgetless.pipelines.author import Author
 from forgetless.pipelines.draft import Answer, Ask, Draft
+from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.model import Model
 from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.request import Message, Result
@@ -31,6 +32,24 @@ class Material(Author):
             writer = self.recipe.writers[name]
             self._authors[name] = Author(writer.model, writer.engine, name)
         return self._authors[name]
+
+    def replayer(self, name: str | None) -> Author:
+        """As `author`, of one whose ids are records as they are: it has the base model's vocabulary and template.
+
+        Raises:
+            RecipeError: it has others.
+        """
+        author = self.author(name)
+        for what, its, ours, way_out in (
+            ("vocabulary", author.vocabulary, self.vocabulary,
+             "name a checkpoint that was tuned from that model; others can answer your prompts as a `teacher`"),
+            ("chat template", author.template(), self.template(),
+             f"give both the same Jinja file: `model.chat_template` and `writers.{name}.model.chat_template`"),
+        ):  # fmt: skip
+            if its != ours:
+                said = f"`writer: {name}` has another {what} than the recipe's model, which learns its ids as they are"
+                raise RecipeError(said, way_out)
+        return author
 
     @cached_property
     def vocabulary(self) -> str:
@@ -59,8 +78,8 @@ class Material(Author):
 
         Another vocabulary's ids, and texts that a server gives without ids, are tokenised again.
         """
-        if author is self:
-            return self.read(result, ask, ask.prompt_ids == draft.token_ids)
+        if author is self or ask.verbatim:
+            return author.read(result, ask, ask.prompt_ids == draft.token_ids)
         ended = result.finish_reason == "stop"
         if result.token_ids and author.vocabulary == self.vocabulary:
             answer = author.read(result, ask, ask.prompt_ids == draft.token_ids)

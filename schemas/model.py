@@ -114,7 +114,7 @@ AnyEngine = Annotated[
 
 
 class Writer(Frozen):
-    """Another model that writes: a teacher, an editor or a judge."""
+    """Another model that writes: a teacher, an editor, a judge, or a checkpoint that writes replay."""
 
     model: Model | None = None
     """Folder or hub id; not needed where the engine is an endpoint."""

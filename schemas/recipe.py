@@ -4,7 +4,16 @@ from pydantic import Field, model_validator
 
 from forgetless.schemas.base import Frozen
 from forgetless.schemas.model import AnyEngine, Endpoint, Engine, Model, RecipePath, Writer
-from forgetless.schemas.steps import AnyStep, Derived, MinimumChange, Paraphrase, SelfOutput, Teacher
+from forgetless.schemas.steps import (
+    AnyStep,
+    BosReplay,
+    Derived,
+    Magpie,
+    MinimumChange,
+    Paraphrase,
+    SelfOutput,
+    Teacher,
+)
 from forgetless.schemas.training import Training
 
 
@@ -20,7 +29,7 @@ class Recipe(Frozen):
     engine: AnyEngine = Engine()
     """What runs it."""
     writers: dict[str, Writer] = Field(default_factory=dict)
-    """Other models, by the name that steps call them: teachers, editors, judges."""
+    """Other models, by the name that steps call them: teachers, editors, judges, earlier checkpoints."""
     allow_code_execution: bool = False
     """Let the verifier `code` run programs that models wrote, in a sandbox."""
     steps: list[AnyStep] = Field(default_factory=list)
@@ -60,6 +69,18 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _local_replay(self) -> "Recipe":
+        for step in self.steps:
+            name = step.writer if isinstance(step, BosReplay | Magpie) else None
+            if name is not None and isinstance(self.writers[name].engine, Endpoint):
+                raise ValueError(
+                    f"step {step.name or step.pipeline!r}: `writer` is {name!r}, a server, and replay begins at the "
+                    "start token or inside a chat template, where chat servers let nobody begin: give "
+                    f"`writers.{name}` a `model` and an engine of this machine, or let it answer as a `teacher`"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _known_steps(self) -> "Recipe":
         if self.train and self.train.regenerate and isinstance(self.engine, Endpoint):
             raise ValueError(
@@ -83,6 +104,6 @@ def _named(step: AnyStep) -> dict[str, str | None]:
         names["judge.writer"] = step.judge.writer
     if isinstance(step, SelfOutput | MinimumChange):
         names["edit.writer"] = step.edit.writer
-    if isinstance(step, Teacher):
+    if isinstance(step, Teacher | BosReplay | Magpie):
         names["writer"] = step.writer
     return names

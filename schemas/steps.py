@@ -64,11 +64,20 @@ class Step(Frozen):
 
 
 class BosReplay(Step):
-    """Text the model writes from its start token alone."""
+    """Text that a model writes from its start token alone.
+
+    With the checkpoint of the stage before as `writer` this is the replay of LAMOL (Sun et al. 2020) without its task
+    token: samples of the previous model, mixed into the next task's data and learned whole. What is not LAMOL: which
+    task a text belongs to, and how many there are of each, is left to the writer; and no language-model loss over a
+    task's examples, prompts included, has taught it to write them. `forgetless train` learns a task's answers only
+    (all of it where the task is imported as raw `text`), so do not expect its prompts among the samples.
+    """
 
     pipeline: Literal["bos_replay"]
     count: int = Field(ge=1)
     """Texts to ask for."""
+    writer: str | None = None
+    """Name under `writers` of another checkpoint of the model, run on this machine; the recipe's model if not given."""
     sampling: Sampling = Sampling()
     """How to draw; temperature 1 and no truncation sample the model's own distribution."""
     filters: Filters = Filters()
@@ -94,11 +103,17 @@ class Questions(Frozen):
 
 
 class Magpie(Step):
-    """Conversations the model writes from the empty user turn of its chat template (Xu et al. 2024)."""
+    """Conversations that a model writes from the empty user turn of its chat template (Xu et al. 2024).
+
+    With the checkpoint of the stage before as `writer`, what `BosReplay` says of LAMOL holds here too, save that
+    only the answers are learned.
+    """
 
     pipeline: Literal["magpie"]
     count: int | None = Field(None, ge=1)
     """Conversations to ask for; with prepared questions at most, and all of them if not given."""
+    writer: str | None = None
+    """Name under `writers` of another checkpoint of the model, run on this machine; the recipe's model if not given."""
     turns: int = Field(1, ge=1)
     """Question-answer pairs in a conversation."""
     steering: list[Steering] = Field(default_factory=list)
