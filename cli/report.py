@@ -32,7 +32,8 @@ def report(
 
     What passed and what refused the rest, perplexity by kind, hard tokens, answers token by token.
     """
-    from forgetless.curator.report.html import render, write_page
+    from forgetless.curator.report.document import write_page
+    from forgetless.curator.report.html import render
     from forgetless.curator.report.overview import read_overview
     from forgetless.curator.store import Store
 

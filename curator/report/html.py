@@ -1,41 +1,37 @@
-"""The report as one HTML page that needs nothing beside itself."""
+"""A store's report as one HTML page."""
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from forgetless.curator.report import svg
 from forgetless.curator.report.answers import ALL_KINDS
 from forgetless.curator.report.distribution import TOKEN_STEP, Distribution
+from forgetless.curator.report.document import PAGE, document
 from forgetless.curator.report.examples import SHOWN_TOKENS
 from forgetless.curator.report.hardest import AROUND, POOL
 from forgetless.curator.report.heatmap import LEVELS, Mark
 from forgetless.curator.report.order import figure, interval_text
 from forgetless.curator.report.overview import Overview
 from forgetless.curator.report.survival import Ending, Stage
-from forgetless.curator.report.visible import one_line, safe, tangible
-from forgetless.schemas.errors import UsageError
+from forgetless.curator.report.visible import tangible
 from forgetless.schemas.tables import HARD_PERPLEXITY
 
-PAGE = Path(__file__).parent / "page"
 THRESHOLDS = [math.exp(TOKEN_STEP * edge) for edge in range(6, 231, 4)]
 """Where the page can set the threshold: from 1.13 to 98, with 2.5 among them."""
 DEFAULT = min(range(len(THRESHOLDS)), key=lambda i: abs(THRESHOLDS[i] - HARD_PERPLEXITY))
 
 
 def render(overview: Overview) -> str:
-    """The page. All that comes from the store is escaped, and the page allows no script or style but its own."""
-    style, script = (PAGE / "page.css").read_text() + _level_styles(), (PAGE / "page.js").read_text()
-    template = _environment().get_template("page.html")
-    return template.render(
-        o=overview, style=Markup(style), script=Markup(script), policy=_policy(style, script),
-        **_figures(overview.distributions),
+    """The page."""
+    return document(
+        "page.html", PAGE, _level_styles(), o=overview, **_figures(overview.distributions),
+        svg=svg, heatmap=heatmap, LEVELS=LEVELS, HARD=HARD_PERPLEXITY, THRESHOLDS=THRESHOLDS, DEFAULT=DEFAULT,
+        SHOWN_TOKENS=SHOWN_TOKENS, KINDS=ALL_KINDS, AROUND=AROUND, POOL=POOL,
+        figure=figure, interval_text=interval_text, axis_of=_axis_of,
+        parts_of=_parts_of, named_endings=_named_endings, classes_of=_classes_of,
         kinds_of_hardest=[kind for kind in ALL_KINDS if any(h.kind == kind for h in overview.hardest)],
         has_examples=any(each.examples for each in overview.versions),
         refused=[(s, e) for s in overview.stages for e in s.endings if e.role == "refused"],
@@ -61,28 +57,6 @@ def _token(m: Mark) -> Markup:
 
 def _number(value: float | None) -> str | None:
     return None if value is None else f"{value:.4g}"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        svg=svg, heatmap=heatmap, LEVELS=LEVELS, HARD=HARD_PERPLEXITY, THRESHOLDS=THRESHOLDS, DEFAULT=DEFAULT,
-        SHOWN_TOKENS=SHOWN_TOKENS, KINDS=ALL_KINDS, figure=figure, interval_text=interval_text,
-        axis_of=_axis_of, AROUND=AROUND,
-        POOL=POOL, parts_of=_parts_of, named_endings=_named_endings, classes_of=_classes_of,
-    )  # fmt: skip
-    environment.filters.update(
-        safe_text=safe, one_line=one_line, piece=lambda text: tangible(text).replace(" ", "␣"),
-        count="{:,}".format, percent="{:.1%}".format, short=lambda name: str(name)[:12],
-        when=lambda time: time.strftime("%-d %B %Y, %H:%M UTC"),
-    )  # fmt: skip
-    return environment
 
 
 def _figures(found: Sequence[Distribution]) -> dict[str, Any]:
@@ -127,27 +101,3 @@ def _level_styles() -> str:
         f".on.l{i}{{fill:{level.foreground}}}"
         for i, level in enumerate(LEVELS)
     )
-
-
-def _policy(style: str, script: str) -> str:
-    """Content security policy: nothing is loaded, and only these two texts are obeyed."""
-    return (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def write_page(path: Path, page: str) -> int:
-    """Write the page and return its bytes. UsageError where no file can be written."""
-    if path.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder", "name a file in it")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {str(path.absolute().parent)!r}", "make it first")
-    try:
-        return path.write_bytes(page.encode())
-    except PermissionError:
-        raise UsageError(f"{str(path)!r} must not be written", "name another place for the page") from None
