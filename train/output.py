@@ -42,7 +42,7 @@ class Output:
         there = self.asked()
         if there is None or there == asked:
             return
-        old, new = dict(_leaves(there)), dict(_leaves(asked))
+        old, new = dict(leaves(there)), dict(leaves(asked))
         differ = [
             f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
             for key in sorted(old.keys() | new.keys())
@@ -87,10 +87,10 @@ def _write(file: Path, text: str) -> None:
     new.replace(file)
 
 
-def _leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Each value with its dotted path; lists are values."""
     if isinstance(data, dict) and data:
         for key, value in data.items():
-            yield from _leaves(value, f"{path}.{key}" if path else key)
+            yield from leaves(value, f"{path}.{key}" if path else key)
     else:
         yield path, data

@@ -108,6 +108,8 @@ class TrainingReport(Frozen):
     """Fingerprint of the checkpoint."""
     checkpoint: str
     """Its folder."""
+    store: str | None = None
+    """Folder of the store that holds its records and figures; a run of before this was written down has none."""
     plan: TrainingPlan
     changes: list[Change]
     averages: list[Averaged] = Field(default_factory=list)
@@ -167,7 +169,7 @@ def change_table(report: TrainingReport) -> Table:
     """The forgetting table."""
     out = _table(f"{report.name}: what was learned and what was lost", ("before", "after", "change"))
     for c in report.changes:
-        unit, scale, form = _unit(c.metric)
+        unit, scale, form = unit_of(c.metric)
         values = (f"{c.before * scale:{form}}", f"{c.after * scale:{form}}", f"{c.change * scale:+{form}}")
         out.add_row(c.task, c.role, unit, *values, end_section=c.role == "target")
     return out
@@ -178,9 +180,9 @@ def average_table(report: TrainingReport) -> Table:
     out = Table(title=f"{escape(report.name)}: averages with the base", box=SIMPLE_HEAD)
     out.add_column("alpha", no_wrap=True)
     for figure in report.averages[0].figures:
-        out.add_column(f"{escape(figure.task)}, {_unit(figure.metric)[0]}", justify="right")
+        out.add_column(f"{escape(figure.task)}, {unit_of(figure.metric)[0]}", justify="right")
     for point in report.averages:
-        units = [(figure.value, *_unit(figure.metric)) for figure in point.figures]
+        units = [(figure.value, *unit_of(figure.metric)) for figure in point.figures]
         cells = [f"{value * scale:{form}}" for value, _, scale, form in units]
         out.add_row(f"{point.alpha:g}{', kept' if point.kept else ''}", *cells)
     return out
@@ -191,7 +193,7 @@ def epochs_table(reports: list[TrainingReport]) -> Table:
     names = ("before", *(f"epoch {number + 1}" for number in range(len(reports))))
     out = _table(f"{reports[-1].checkpoint}: what was learned and what was lost", names)
     for rows in zip(*(report.changes for report in reports), strict=True):
-        unit, scale, form = _unit(rows[0].metric)
+        unit, scale, form = unit_of(rows[0].metric)
         values = [f"{value * scale:{form}}" for value in (rows[0].before, *(row.after for row in rows))]
         out.add_row(rows[0].task, rows[0].role, unit, *values, end_section=rows[0].role == "target")
     return out
@@ -211,13 +213,13 @@ def figure_table(name: str, figures: list[Figure]) -> Table:
     """What `forgetless eval` prints."""
     out = _table(escape(name), ("value", "of"))
     for figure in figures:
-        unit, scale, form = _unit(figure.metric)
+        unit, scale, form = unit_of(figure.metric)
         value = f"{figure.value * scale:{form}}"
         out.add_row(escape(figure.task), figure.role, unit, value, f"{figure.count:,}")
     return out
 
 
-def _unit(metric: str) -> tuple[str, int, str]:
+def unit_of(metric: str) -> tuple[str, int, str]:
     """A metric with its unit (nats are per token), factor and format."""
     name = metric.replace("_", " ")
     if metric in ("cross_entropy", "kl"):

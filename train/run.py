@@ -134,6 +134,7 @@ def train(recipe: Recipe) -> TrainingReport:
         base=run.asked["model"],
         model=model_fingerprint(folder),
         checkpoint=str(folder),
+        store=str(run.store.path.resolve()),
         plan=run.plan,
         changes=measured,
         averages=averages,
