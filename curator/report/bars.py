@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from forgetless.schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 OKABE_ITO = ("#D55E00", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#CC79A7", "#F0E442", "#000000")
 """Colours told apart with every kind of colour vision (Okabe, Ito 2008)."""
@@ -82,6 +84,20 @@ def draw(
 
     Equal figures make equal files. UsageError where writing is not allowed.
     """
+    with canvas(path, (WIDTH, FRAME + ROW * len(labels)), title, note) as figure:
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            _draw_panel(axis, panel, colours)
+        axes[0].set_yticks(range(len(labels)), labels)
+        axes[0].invert_yaxis()
+
+
+@contextmanager
+def canvas(path: Path, size: tuple[float, float], title: str, note: str = "") -> Iterator["Figure"]:
+    """A figure to draw on, of a size in inches, written as the kind of file that `path` names.
+
+    Equal figures make equal files. UsageError where writing is not allowed.
+    """
     # It says on stderr that it builds its cache of fonts, and warns of letters that none of them has.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
@@ -89,16 +105,12 @@ def draw(
 
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(WIDTH, FRAME + ROW * len(labels)))
+        figure = Figure(figsize=size)
         figure.set_layout_engine("constrained", wspace=0.08)
         figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        for axis, panel in zip(axes, panels, strict=True):
-            _draw_panel(axis, panel, colours)
-        axes[0].set_yticks(range(len(labels)), labels)
-        axes[0].invert_yaxis()
         if note:
             figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="0.35")
+        yield figure
         try:
             figure.savefig(path, dpi=DPI, metadata=_undated(path))
         except PermissionError:
