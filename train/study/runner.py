@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,8 @@ def _done(cells: Sequence[Cell], jobs: int, run: RunCell) -> Iterator[Cell]:
                 raise ForgetlessError(f"{cell.label}: {said}", f"its log is {str(log)!r}") from error
             yield cell
     finally:
+        for process in active_children():  # a run that is cut off goes on from its last checkpoint
+            process.terminate()
         pool.shutdown(cancel_futures=True)
 
 
