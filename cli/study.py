@@ -69,18 +69,18 @@ def _runner(study: "Study", findings: "list[Finding]", folder: Path, jobs: int) 
     from forgetless.curator.progress import note
     from forgetless.curator.recipes import load_recipe
     from forgetless.pipelines.build import Build
-    from forgetless.train.study.cell import Bench
+    from forgetless.train.study.cell import Built
     from forgetless.train.study.runner import Runner, experiments
 
-    benches: dict[str, Bench] = {}
+    built: dict[str, Built] = {}
     for name in experiments(study, findings):
         experiment = study.experiments[name]
         recipe = load_recipe(experiment.recipe, experiment.set)
         note(f"build {name}: {experiment.recipe}")
         if refused := Build(recipe).run().too_many_rejects():
             note(f"warning: {', '.join(refused)}: more rejects than allowed")
-        benches[name] = Bench.of(name, experiment, folder / "runs")
-    return Runner(study, findings, benches, jobs, run_cell)
+        built[name] = Built.of(name, experiment, folder / "runs")
+    return Runner(study, findings, built, jobs, run_cell)
 
 
 def run_cell(cell: "Cell") -> None:

@@ -53,7 +53,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Built:
     """An experiment whose store is built: what its cells share."""
 
     name: str
@@ -65,7 +65,7 @@ class Bench:
     """Digest of what all cells share: model, snapshot, settings of the recipe's `train`, questions."""
 
     @classmethod
-    def of(cls, name: str, experiment: Experiment, folder: Path) -> "Bench":
+    def of(cls, name: str, experiment: Experiment, folder: Path) -> "Built":
         """UsageError where the recipe or its model cannot be read."""
         recipe = load_recipe(experiment.recipe, experiment.set)
         store = Store.open(recipe.store)

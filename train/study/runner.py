@@ -12,7 +12,7 @@ from forgetless.curator.progress import Progress
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import ForgetlessError
 from forgetless.schemas.study import PLAIN, Finding, Setting, Study
-from forgetless.train.study.cell import Bench, Cell
+from forgetless.train.study.cell import Built, Cell
 from forgetless.train.study.outcome import Outcome, outcome_of
 from forgetless.train.study.result import Choice, Result, best_target, choose
 
@@ -25,17 +25,17 @@ class Runner:
     """The methods that `findings` are about, each swept, chosen and reported.
 
     Args:
-        benches: of the experiments that the findings need, by name.
+        built: of the experiments that the findings need, by name.
         jobs: cells at a time, each in a process with its share of the cores.
     """
 
     def __init__(
-        self, study: Study, findings: Sequence[Finding], benches: dict[str, Bench], jobs: int, run: RunCell
+        self, study: Study, findings: Sequence[Finding], built: dict[str, Built], jobs: int, run: RunCell
     ) -> None:
-        self._study, self._benches, self._jobs, self._run = study, benches, jobs, run
+        self._study, self._built, self._jobs, self._run = study, built, jobs, run
         self._rows = needed(study, findings)
 
-    def sweeps(self) -> list[Cell]:
+    def _sweeps(self) -> list[Cell]:
         """What has to be run before settings can be chosen. Stages have nothing to choose: one run per seed."""
         return [
             cell
@@ -46,7 +46,7 @@ class Runner:
 
     def results(self) -> dict[str, Result]:
         """Run all that is missing; by row. ForgetlessError where one fails; those that are done are kept."""
-        self._run_all(self.sweeps(), "settings")
+        self._run_all(self._sweeps(), "settings")
         reported = {row: self._reported(row) for row in self._rows}
         self._run_all([cell for cells in reported.values() for cell in cells], "reported seeds")
         return {row: Result(row, self._choice(row), _outcomes(cells)) for row, cells in reported.items()}
@@ -58,28 +58,28 @@ class Runner:
 
     def store(self, experiment: str) -> Store:
         """The store of an experiment."""
-        return Store.open(self._benches[experiment].recipe.store)
+        return Store.open(self._built[experiment].recipe.store)
 
     def parameters(self) -> dict[str, int]:
         """Of each experiment's base model."""
-        return {name: parameters(resolve_model(bench.recipe.model)) for name, bench in self._benches.items()}
+        return {name: parameters(resolve_model(one.recipe.model)) for name, one in self._built.items()}
 
     def _choice(self, row: str) -> Choice:
         experiment, _ = split(row)
         if self._staged(row):
-            setting = self._benches[experiment].experiment.sweep[0]
+            setting = self._built[experiment].experiment.sweep[0]
             outcomes = _outcomes(self._cells(row, setting, self._study.seeds.report))
             last = outcomes[0].points[-1].at
             return Choice(setting, last, 0.0, 0.0)
         return choose(self.tried(row), best_target(self.tried(f"{experiment}/{PLAIN}")))
 
     def _reported(self, row: str) -> list[Cell]:
-        first = self._benches[split(row)[0]].experiment.sweep[0]
+        first = self._built[split(row)[0]].experiment.sweep[0]
         setting = first if self._staged(row) else self._choice(row).setting
         return self._cells(row, setting, self._study.seeds.report)
 
     def _settings(self, row: str) -> Sequence[Setting]:
-        return [] if self._staged(row) else self._benches[split(row)[0]].experiment.sweep
+        return [] if self._staged(row) else self._built[split(row)[0]].experiment.sweep
 
     def _staged(self, row: str) -> bool:
         experiment, method = split(row)
@@ -87,7 +87,7 @@ class Runner:
 
     def _cells(self, row: str, setting: Setting, seeds: list[int]) -> list[Cell]:
         experiment, method = split(row)
-        return list(self._benches[experiment].cells(method, setting, seeds))
+        return list(self._built[experiment].cells(method, setting, seeds))
 
     def _run_all(self, cells: list[Cell], what: str) -> None:
         missing = [cell for cell in cells if outcome_of(cell) is None]
