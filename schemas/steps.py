@@ -66,11 +66,10 @@ class Step(Frozen):
 class BosReplay(Step):
     """Text that a model writes from its start token alone.
 
-    With the checkpoint of the stage before as `writer` this is the replay of LAMOL (Sun et al. 2020) without its task
-    token: samples of the previous model, mixed into the next task's data and learned whole. What is not LAMOL: which
-    task a text belongs to, and how many there are of each, is left to the writer; and no language-model loss over a
-    task's examples, prompts included, has taught it to write them. `forgetless train` learns a task's answers only
-    (all of it where the task is imported as raw `text`), so do not expect its prompts among the samples.
+    With the checkpoint of the stage before as `writer` this is LAMOL's replay (Sun et al. 2020) without the task token:
+    samples of the previous model, mixed into the next task's data and learned whole (of `magpie`'s, the answers). Not
+    LAMOL: the writer decides which tasks it samples, and how often; and it has learned a task's answers only (all of
+    it where that is imported as raw `text`), not whole examples by a language-model loss: expect none of its prompts.
     """
 
     pipeline: Literal["bos_replay"]
@@ -103,11 +102,7 @@ class Questions(Frozen):
 
 
 class Magpie(Step):
-    """Conversations that a model writes from the empty user turn of its chat template (Xu et al. 2024).
-
-    With the checkpoint of the stage before as `writer`, what `BosReplay` says of LAMOL holds here too, save that
-    only the answers are learned.
-    """
+    """Conversations that a model writes from the empty user turn of its chat template (Xu et al. 2024)."""
 
     pipeline: Literal["magpie"]
     count: int | None = Field(None, ge=1)
