@@ -1,0 +1,193 @@
+"""What is drawn of groups of runs, whoever draws it: lines of dots between two axes."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Literal
+
+from forgetless.curator.report.resampling import Interval
+from forgetless.curator.report.svg import Axis
+from forgetless.train.page.groups import Group, Point
+
+RINGS = "Rings: the checkpoint, over all questions."
+BINS = 120
+"""Points of a loss curve; of a longer one, means over as many equal parts."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a line."""
+
+    x: float
+    y: float
+    label: str = ""
+    wide: tuple[float, float] | None = None
+    """Ends of its interval along x."""
+    high: tuple[float, float] | None = None
+    """Ends of its interval along y."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """Dots, in the order they are joined."""
+
+    label: str
+    """In the legend; without one it is not in it."""
+    colour: int
+    """Place among the colours."""
+    dots: list[Dot]
+    dash: int = 0
+    """Place among the ways of drawing a line."""
+    mark: Literal["dot", "ring", "none"] = "dot"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines between two axes."""
+
+    name: str
+    """Of its file."""
+    title: str
+    across: Axis
+    across_title: str
+    up: Axis
+    up_title: str
+    tracks: list[Track]
+    note: str = ""
+    marked: list[tuple[float, int, str]] = field(default_factory=list)
+    """Places along x that are pointed out, each with a colour and what is said of it."""
+
+
+def plane(groups: Sequence[Group]) -> Chart | None:
+    """Target accuracy against what is kept, point by point; None where either cannot be said."""
+    tracks: list[Track] = []
+    for place, group in enumerate(groups):
+        watched = group.watched
+        ends = {"before": group.before, "after": group.after}
+        points = {str(step): point for step, point in watched.items()} or ends
+        tracks.append(Track(group.label, place, list(_dots(points))))
+        if watched:
+            tracks.append(Track("", place, list(_dots({"": group.after})), mark="ring"))
+    if not all(track.dots for track in tracks):
+        return None
+    many = any(len(group.runs) > 1 for group in groups)
+    said = [
+        f"Numbers are steps, over the few questions asked while training. {RINGS}"
+        if any(group.watched for group in groups)
+        else "",
+        "Whiskers: 95 % intervals over seeds." if many else "",
+    ]
+    return Chart(
+        "curve", "Learned against kept", share(tracks, "x"), "accuracy on targets",
+        share(tracks, "y"), "retained share", tracks, " ".join(filter(None, said)),
+    )  # fmt: skip
+
+
+def over_steps(groups: Sequence[Group]) -> Chart | None:
+    """Target accuracy and retained share over steps; None where nothing is known of either."""
+    tracks: list[Track] = []
+    for place, group in enumerate(groups):
+        last = max(run.steps for run in group.runs)
+        known = group.watched
+        points = known or {0: group.before, last: group.after}
+        for measure, name in enumerate(("target", "kept")):
+            colour = place if len(groups) > 1 else measure
+            label = {"target": "target accuracy", "kept": "retained share"}[name]
+            label = f"{group.label}: {label}" if len(groups) > 1 else label
+            dots = list(_over({float(step): getattr(point, name) for step, point in points.items()}))
+            after = list(_over({float(last): getattr(group.after, name)})) if known else []
+            tracks += [Track(label, colour, dots, measure)] if dots else []
+            tracks += [Track("", colour, after, measure, "ring")] if after else []
+    if not tracks:
+        return None
+    return Chart(
+        "steps", "Over steps", linear(max(dot.x for track in tracks for dot in track.dots)), "step",
+        share(tracks, "y"), "", tracks, RINGS if any(group.watched for group in groups) else "",
+    )  # fmt: skip
+
+
+def losses(groups: Sequence[Group]) -> Chart | None:
+    """Cross entropy of every source over steps."""
+    tracks: list[Track] = []
+    for place, group in enumerate(groups):
+        for number, (source, line) in enumerate(group.losses.items()):
+            dots = [Dot(x, y) for x, y in _thinned([p for p in line if math.isfinite(p[1])])]
+            colour = place if len(groups) > 1 else number
+            label = f"{group.label}: {source}" if len(groups) > 1 else source
+            tracks += [Track(label, colour % 6, dots, number, "none")] if dots else []
+    if not tracks:
+        return None
+    every = [dot for track in tracks for dot in track.dots]
+    return Chart(
+        "loss", "Loss by source", linear(max(dot.x for dot in every)), "step",
+        linear(max(dot.y for dot in every)), "nats per token", tracks,
+    )  # fmt: skip
+
+
+def averaging(groups: Sequence[Group]) -> Chart | None:
+    """Target accuracy and retained share from the base (0) to the tuned weights (1); None without an average."""
+    tracks: list[Track] = []
+    marked: list[tuple[float, int, str]] = []
+    averaged = [(place, group) for place, group in enumerate(groups) if group.averages]
+    for place, group in averaged:
+        for measure, name in enumerate(("target", "kept")):
+            colour = place if len(groups) > 1 else measure
+            label = {"target": "target accuracy", "kept": "retained share"}[name]
+            label = f"{group.label}: {label}" if len(groups) > 1 else label
+            dots = list(_over({alpha: getattr(point, name) for alpha, point in group.averages.items()}))
+            tracks += [Track(label, colour, dots, measure)] if dots else []
+        for alpha, runs in group.kept_alphas.items():
+            times = f" ({runs} of {len(group.runs)})" if len(group.runs) > 1 else ""
+            marked.append((alpha, place if len(groups) > 1 else 2, f"kept{times}"))
+    if not tracks:
+        return None
+    alphas = sorted({dot.x for track in tracks for dot in track.dots})
+    low = alphas[0] if len(alphas) > 1 else 0.0
+    ticks = alphas if len(alphas) <= 7 else [alphas[0], alphas[len(alphas) // 2], alphas[-1]]
+    return Chart(
+        "average", "Averages with the base", Axis(low, max(alphas[-1], low + 0.1), ticks),
+        "alpha, the share of the tuned weights", share(tracks, "y"), "", tracks, marked=marked,
+    )  # fmt: skip
+
+
+def linear(highest: float) -> Axis:
+    """From 0 to the next round number above `highest`, with at most six ticks."""
+    scale = 10.0 ** math.floor(math.log10(max(highest, 1e-6)))
+    step = next(scale * s for s in (0.2, 0.25, 0.5, 1, 2, 2.5) if 5 * scale * s >= highest)
+    count = max(math.ceil(round(highest / step, 6)), 1)
+    return Axis(0.0, step * count, [round(step * i, 10) for i in range(count + 1)])
+
+
+def share(tracks: Sequence[Track], along: Literal["x", "y"]) -> Axis:
+    """From 0 to 100 %, or further where there is more."""
+    highest = max((getattr(dot, along) for track in tracks for dot in track.dots), default=1.0)
+    quarters = max(4, math.ceil(round(4 * highest, 6)))
+    return Axis(0.0, quarters / 4, [i / 4 for i in range(quarters + 1)], percent=True)
+
+
+def _dots(points: dict[str, Point]) -> Iterator[Dot]:
+    for label, point in points.items():
+        if point.target and point.kept:
+            yield Dot(point.target.mean, point.kept.mean, label, ends(point.target), ends(point.kept))
+
+
+def _over(values: dict[float, Interval | None]) -> Iterator[Dot]:
+    for x, interval in values.items():
+        if interval:
+            yield Dot(x, interval.mean, high=ends(interval))
+
+
+def ends(interval: Interval) -> tuple[float, float] | None:
+    """What of an interval of accuracies can be; None of a single seed."""
+    return (
+        None
+        if math.isnan(interval.low)
+        else (max(interval.low, 0.0), max(min(interval.high, 1.0), interval.mean))
+    )
+
+
+def _thinned(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    size = math.ceil(len(line) / BINS)
+    parts = [line[i : i + size] for i in range(0, len(line), size or 1)]
+    return [(part[-1][0], fmean(y for _, y in part)) for part in parts]
