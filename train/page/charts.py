@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
@@ -71,6 +71,7 @@ def plane(groups: Sequence[Group]) -> Chart | None:
             tracks.append(Track("", place, list(_dots({"": group.after})), mark="ring"))
     if not all(track.dots for track in tracks):
         return None
+    tracks = _said_once(tracks)
     many = any(len(group.runs) > 1 for group in groups)
     said = [
         f"Numbers are steps, over the few questions asked while training. {RINGS}"
@@ -170,6 +171,19 @@ def _dots(points: dict[str, Point]) -> Iterator[Dot]:
     for label, point in points.items():
         if point.target and point.kept:
             yield Dot(point.target.mean, point.kept.mean, label, ends(point.target), ends(point.kept))
+
+
+def _said_once(tracks: Sequence[Track]) -> list[Track]:
+    """The same, with a label that several dots would have at one place, such as the base's, at the first of them."""
+    seen: set[tuple[str, float, float]] = set()
+
+    def said(dot: Dot) -> Dot:
+        key = dot.label, round(dot.x, 3), round(dot.y, 3)
+        first = key not in seen
+        seen.add(key)
+        return dot if first else replace(dot, label="")
+
+    return [replace(track, dots=[said(dot) for dot in track.dots]) for track in tracks]
 
 
 def _over(values: dict[float, Interval | None]) -> Iterator[Dot]:

@@ -140,7 +140,7 @@ def _tasks(path: Path, groups: Sequence[Group], tasks: dict[str, list[tuple[int,
         named = [(BEFORE, "before"), *((COLOURS[i], group.label) for i, group in enumerate(groups))]
         for colour, label in named if len(groups) > 1 else [(BEFORE, "before"), (COLOURS[0], "after")]:
             axis.barh(0, 0, color=colour, label=label)
-        axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.06, 1), borderaxespad=0)
+        axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.1, 1), borderaxespad=0)
         names = [
             f"{task} (target)" if lines[0][1].role == "target" else task for task, lines in tasks.items()
         ]
