@@ -8,7 +8,7 @@ from typing import Literal
 
 from forgetless.curator.report.resampling import Interval
 from forgetless.curator.report.svg import Axis
-from forgetless.train.page.groups import Group, Point
+from forgetless.train.page.groups import Group, Line, Point
 
 RINGS = "Rings: the checkpoint, over all questions."
 BINS = 120
@@ -57,6 +57,16 @@ class Chart:
     note: str = ""
     marked: list[tuple[float, int, str]] = field(default_factory=list)
     """Places along x that are pointed out, each with a colour and what is said of it."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A task's bars."""
+
+    task: str
+    role: str
+    bars: list[tuple[int | None, Interval]]
+    """Place of a group's colour, None for the base before it, and accuracy."""
 
 
 def plane(groups: Sequence[Group]) -> Chart | None:
@@ -150,6 +160,27 @@ def averaging(groups: Sequence[Group]) -> Chart | None:
         "average", "Averages with the base", Axis(low, max(alphas[-1], low + 0.1), ticks),
         "alpha, the share of the tuned weights", share(tracks, "y"), "", tracks, marked=marked,
     )  # fmt: skip
+
+
+def task_bars(groups: Sequence[Group]) -> list[Bars]:
+    """Accuracy on every task before and after, in the order of the runs' tables."""
+    found: dict[str, list[tuple[int, Line]]] = {}
+    for place, group in enumerate(groups):
+        for line in group.lines.values():
+            if line.metric == "accuracy":
+                found.setdefault(line.task, []).append((place, line))
+    return [Bars(task, lines[0][1].role, _bars(lines)) for task, lines in found.items()]
+
+
+def _bars(lines: Sequence[tuple[int, Line]]) -> list[tuple[int | None, Interval]]:
+    """One bar for the base, or several where the runs began at different ones."""
+    bars: list[tuple[int | None, Interval]] = []
+    shown: float | None = None
+    for place, line in lines:
+        bars += [(None, line.before)] if line.before.mean != shown else []
+        bars.append((place, line.after))
+        shown = line.before.mean
+    return bars
 
 
 def linear(highest: float) -> Axis:

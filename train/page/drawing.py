@@ -1,12 +1,9 @@
 """Charts and bars as SVG for the page: widths in percent, so that they fit any screen and text keeps its size."""
 
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 from forgetless.curator.report.svg import EDGE, Axis, grid, scale
-from forgetless.train.page.charts import Chart, Dot, Track, ends
-from forgetless.train.page.groups import Line
+from forgetless.train.page.charts import Bars, Chart, Dot, Track, ends
 from forgetless.train.page.labels import Place, places
 
 HEIGHT = 260
@@ -31,18 +28,18 @@ def drawn(chart: Chart) -> Markup:
     return _SVG.format("curves", HEIGHT, inside + _labels(chart)) + scale(chart.across)
 
 
-def bars(before: float, after: Sequence[tuple[int, Line]]) -> Markup:
-    """Accuracy before, and after in every group, one below the other."""
+def bars(task: Bars) -> Markup:
+    """A task's bars, one below the other."""
     axis = Axis(0.0, 1.0, [0, 0.25, 0.5, 0.75, 1], percent=True)
-    inside = grid(axis) + _bar("before", before, axis, 0)
-    for row, (colour, line) in enumerate(after, 1):
-        inside += _bar(f"k g-{colour}", line.after.mean, axis, row)
-        if reach := ends(line.after):
+    inside = grid(axis)
+    for row, (colour, accuracy) in enumerate(task.bars):
+        inside += _bar("before" if colour is None else f"k g-{colour}", accuracy.mean, axis, row)
+        if (reach := ends(accuracy)) and colour is not None:
             y = row * (BAR + 3) + BAR / 2
             inside += Markup('<line class="whisker" x1="{}%" x2="{}%" y1="{y}" y2="{y}"/>').format(
                 axis.at(reach[0]), axis.at(reach[1]), y=y
             )
-    return _SVG.format("row", (len(after) + 1) * (BAR + 3), inside)
+    return _SVG.format("row", len(task.bars) * (BAR + 3), inside)
 
 
 def _bar(name: str, value: float, axis: Axis, row: int) -> Markup:

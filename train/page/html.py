@@ -13,9 +13,9 @@ from forgetless.curator.report.document import document
 from forgetless.curator.report.resampling import Interval
 from forgetless.curator.report.visible import tangible
 from forgetless.train.page import charts
-from forgetless.train.page.charts import Chart
+from forgetless.train.page.charts import Bars, Chart
 from forgetless.train.page.drawing import bars, drawn
-from forgetless.train.page.groups import Group, Line, differing, grouped
+from forgetless.train.page.groups import Group, differing, grouped
 from forgetless.train.page.mask import Mask, Weighed, levels, mask, weighing
 from forgetless.train.page.runs import Run
 from forgetless.train.report import SourcePlan, unit_of
@@ -32,6 +32,7 @@ class RunsReport:
     steps: Chart | None
     loss: Chart | None
     average: Chart | None
+    tasks: list[Bars]
     masks: list[Mask]
     unshown: list[str]
     """Why a mask is not shown."""
@@ -41,16 +42,6 @@ class RunsReport:
     def charts(self) -> list[Chart]:
         """Those that there are."""
         return [c for c in (self.curve, self.steps, self.loss, self.average) if c]
-
-    @property
-    def tasks(self) -> dict[str, list[tuple[int, Line]]]:
-        """Task → (place of a group, its line): accuracies."""
-        found: dict[str, list[tuple[int, Line]]] = {}
-        for place, group in enumerate(self.groups):
-            for line in group.lines.values():
-                if line.metric == "accuracy":
-                    found.setdefault(line.task, []).append((place, line))
-        return found
 
 
 def runs_report(runs: Sequence[Run], examples: int = 5) -> RunsReport:
@@ -63,6 +54,7 @@ def runs_report(runs: Sequence[Run], examples: int = 5) -> RunsReport:
         charts.over_steps(groups),
         charts.losses(groups),
         charts.averaging(groups),
+        charts.task_bars(groups),
         [each for each in masks if isinstance(each, Mask)],
         [each for each in masks if isinstance(each, str)],
         datetime.now(UTC),

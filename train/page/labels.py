@@ -43,10 +43,10 @@ def places(
                 _box(points[i][0] * w + place.x, points[i][1] * h + place.y, place.anchor, width, line)
                 for w, h in sizes
             ]
-            if all(_free(box, others, size) for box, others, size in zip(boxes, taken, sizes, strict=True)):
+            if all(_free(box, there, size) for box, there, size in zip(boxes, taken, sizes, strict=True)):
                 found[i] = place
-                for box, others in zip(boxes, taken, strict=True):
-                    others.append(box)
+                for box, there in zip(boxes, taken, strict=True):
+                    there.append(box)
                 break
     return found
 

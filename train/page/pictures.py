@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forgetless.curator.report.bars import OKABE_ITO, canvas
-from forgetless.train.page.charts import Chart, Dot, Track, ends
-from forgetless.train.page.groups import Group, Line
+from forgetless.train.page.charts import Bars, Chart, Dot, Track, ends
+from forgetless.train.page.groups import Group
 from forgetless.train.page.html import RunsReport
 from forgetless.train.page.labels import places
 from forgetless.train.page.token_picture import draw_mask
@@ -122,28 +122,23 @@ def _labels(axis: "Axes", chart: Chart, figure: "Figure") -> None:
             )  # fmt: skip
 
 
-def _tasks(path: Path, groups: Sequence[Group], tasks: dict[str, list[tuple[int, Line]]], title: str) -> None:
-    each = len(groups) + 1
-    height = 0.8 / each
-    seeds = any(len(group.runs) > 1 for group in groups)
-    note = "Lines: 95 % intervals over seeds." if seeds else ""
-    with canvas(
-        path, (7.5, 1.6 + len(tasks) * (0.16 + 0.15 * each)), f"{title}: task by task", note
-    ) as figure:
+def _tasks(path: Path, groups: Sequence[Group], tasks: Sequence[Bars], title: str) -> None:
+    most = max(len(task.bars) for task in tasks)
+    height = 0.8 / most
+    note = "Lines: 95 % intervals over seeds." if any(len(group.runs) > 1 for group in groups) else ""
+    size = (7.5, 1.6 + len(tasks) * (0.16 + 0.15 * most))
+    with canvas(path, size, f"{title}: task by task", note) as figure:
         axis = figure.subplots()
-        for row, lines in enumerate(tasks.values()):
-            top = row - 0.4 + height / 2
-            _bar(axis, top, lines[0][1].before.mean, BEFORE, height, None)
-            for place, line in lines:
-                at = top + (place + 1) * height
-                _bar(axis, at, line.after.mean, COLOURS[place], height, ends(line.after))
-        named = [(BEFORE, "before"), *((COLOURS[i], group.label) for i, group in enumerate(groups))]
-        for colour, label in named if len(groups) > 1 else [(BEFORE, "before"), (COLOURS[0], "after")]:
-            axis.barh(0, 0, color=colour, label=label)
+        for row, task in enumerate(tasks):
+            for place, (colour, accuracy) in enumerate(task.bars):
+                at = row + (place + 0.5) * height - 0.4
+                reach = None if colour is None else ends(accuracy)
+                _bar(axis, at, accuracy.mean, BEFORE if colour is None else COLOURS[colour], height, reach)
+        axis.barh(0, 0, color=BEFORE, label="before")
+        for place, group in enumerate(groups):
+            axis.barh(0, 0, color=COLOURS[place], label=group.label if len(groups) > 1 else "after")
         axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.1, 1), borderaxespad=0)
-        names = [
-            f"{task} (target)" if lines[0][1].role == "target" else task for task, lines in tasks.items()
-        ]
+        names = [f"{task.task} (target)" if task.role == "target" else task.task for task in tasks]
         axis.set_yticks(range(len(tasks)), names)
         axis.set(xlim=(0, 1), ylim=(len(tasks) - 0.5, -0.5))
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])

@@ -72,10 +72,18 @@ def _token(axis: "Axes", x: int, y: int, text: str, level: int | None) -> None:
     width = _width(text)
     colour = "0.45" if not level else "black"
     if level is not None:
-        left_out = {"edgecolor": OKABE_ITO[0], "linestyle": "--"} if level == 0 else {"edgecolor": "white"}
+        edge, dash = (OKABE_ITO[0], "--") if level == 0 else ("white", "-")
         axis.add_patch(
-            Rectangle((x, y - 0.42), width, 0.84, facecolor=SHADES[level], linewidth=0.9, **left_out)
-        )  # type: ignore[arg-type]
+            Rectangle(
+                (x, y - 0.42),
+                width,
+                0.84,
+                facecolor=SHADES[level],
+                edgecolor=edge,
+                linestyle=dash,
+                linewidth=0.9,
+            )
+        )
         if level == 0:
             axis.plot((x + 0.1, x + width - 0.1), (y, y), color=OKABE_ITO[0], linewidth=0.9)
     font: dict[str, Any] = {"family": "monospace", "fontsize": LETTER * 72 / 0.602}
