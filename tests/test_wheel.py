@@ -69,11 +69,18 @@ def test_the_wheel_holds_the_demo_models(wheel: Path, name: str) -> None:
     assert "forgetless/pipelines/demo/targets.yaml" in inside
 
 
-def test_the_wheel_holds_the_reports_page(wheel: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "files"),
+    [
+        ("curator/report/page", {"frame.html", "page.html", "page.css", "page.js"}),
+        ("train/page/template", {"run.html", "run.css"}),
+    ],
+)
+def test_the_wheel_holds_the_reports_pages(wheel: Path, folder: str, files: set[str]) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
-    page = {file.name for file in (ROOT / "curator" / "report" / "page").iterdir()}
-    assert {"page.html", "page.css", "page.js"} <= page
-    assert {f"forgetless/curator/report/page/{file}" for file in page} <= inside
+    page = {file.name for file in (ROOT / folder).iterdir()}
+    assert files <= page
+    assert {f"forgetless/{folder}/{file}" for file in page} <= inside
 
 
 def test_everything_imports_beside_a_users_own_files(wheel: Path, tmp_path: Path) -> None:

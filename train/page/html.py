@@ -16,7 +16,7 @@ from forgetless.train.page import charts
 from forgetless.train.page.charts import Bars, Chart
 from forgetless.train.page.drawing import bars, drawn
 from forgetless.train.page.groups import Group, differing, grouped
-from forgetless.train.page.mask import Mask, Weighed, levels, mask, weighing
+from forgetless.train.page.mask import Mask, Weighed, levels, mask, undecided, weighing
 from forgetless.train.page.runs import Run
 from forgetless.train.report import SourcePlan, unit_of
 
@@ -56,7 +56,8 @@ def runs_report(runs: Sequence[Run], examples: int = 5) -> RunsReport:
         charts.averaging(groups),
         charts.task_bars(groups),
         [each for each in masks if isinstance(each, Mask)],
-        [each for each in masks if isinstance(each, str)],
+        [each for each in masks if isinstance(each, str)]
+        + [decided for g in groups if (decided := undecided(g))],
         datetime.now(UTC),
     )
 

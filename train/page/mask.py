@@ -9,16 +9,18 @@ from forgetless.curator.models import load_tokenizer, tokenizer_fingerprint
 from forgetless.curator.report.examples import SHOWN_TOKENS, spread
 from forgetless.curator.store.vocab import pieces
 from forgetless.schemas.errors import ForgetlessError
-from forgetless.schemas.objectives import EaftStored, Flow, Stm, StmLowBoth, Stored
+from forgetless.schemas.objectives import Dft, Eaft, EaftStored, Flow, Rho1, Stm, StmLowBoth, Stored, Talr
 from forgetless.train.asking import Asking
 from forgetless.train.example import Example
-from forgetless.train.page.groups import said
+from forgetless.train.page.groups import Group, said
 from forgetless.train.page.runs import Run
 from forgetless.train.reader import Base, read_training
 from forgetless.train.scores import Scores
 
 WEIGHING = (Stm, StmLowBoth, Flow, EaftStored)
 """Objectives whose weights are known before training."""
+CURRENT = (Eaft, Dft, Talr, Rho1)
+"""Those whose weights follow from the model in training."""
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Upper ends of the classes that weights are shown in; the last class is open."""
 BEFORE = 40
@@ -72,6 +74,14 @@ class Mask:
 def weighing(run: Run) -> list[Stored]:
     """The objectives of a run that set weights before training."""
     return [objective for objective in run.settings.objectives if isinstance(objective, WEIGHING)]
+
+
+def undecided(group: Group) -> str | None:
+    """Which of a group's objectives weigh tokens as they find them while training; None if there are none."""
+    found = [o.objective for o in group.runs[0].settings.objectives if isinstance(o, CURRENT)]
+    if not found:
+        return None
+    return f"{group.label}: {', '.join(found)} weighs tokens by what the model in training makes of them: not drawn."
 
 
 def mask(label: str, run: Run, count: int) -> Mask | str:
