@@ -104,6 +104,9 @@ def test_a_watched_masked_averaged_run(recipe: Callable[..., Recipe], tmp_path: 
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<double>" not in page and "&lt;double&gt;" in page
+    for tag, given in Text(page).elements:  # nothing is loaded
+        assert tag not in ("iframe", "object", "embed", "base", "form", "img") and "style" not in given
+        assert "src" not in given and (given.get("href") or "#").startswith(("#", "data:,"))
     said = Text(page).said
     for change in report.changes:  # the table
         scale, form = (1, ".3f") if change.metric == "cross_entropy" else (100, ".1f")
@@ -159,7 +162,7 @@ def test_seeds_are_one_with_intervals_and_other_settings_stand_beside(
     recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     made = [train(recipe(f"a-{seed}", seed=seed)) for seed in (1, 2)]
-    train(recipe("b", learning_rate=1e-3))
+    train(recipe("b", learning_rate=1e-3, objectives=[{"objective": "dft"}]))
     to = tmp_path / "three.html"
     done = write_report(*(tmp_path / name for name in ("a-1", "a-2", "b")), "--to", to)
     assert done.exit_code == 0, done.exception
@@ -174,7 +177,7 @@ def test_seeds_are_one_with_intervals_and_other_settings_stand_beside(
         assert math.isclose(line.after.high - line.after.mean, half, abs_tol=1e-9)
         scale, form = (1, ".3f") if line.metric == "cross_entropy" else (100, ".1f")
         assert f"{line.after.mean * scale:{form}} ± {half * scale:{form}}" in said
-    assert "learning_rate 0.003 0.001" in said
+    assert "learning_rate 0.003 0.001" in said and "b: dft weighs tokens by what the model" in said
     assert "nothing was measured while training" in said and "train.watch" in said
     assert "are the same training" in refused(tmp_path / "a-1", tmp_path / "a-1")
 

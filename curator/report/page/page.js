@@ -24,7 +24,7 @@
   const round = (value) => (value < 10 ? value.toFixed(2) : value < 1000 ? value.toFixed(1) : value < 1e6 ? Math.round(value).toLocaleString("en") : value.toExponential(2));
   const numbers = (token) => {
     const [position, id, logprob, rank, entropy, weight] = token.dataset.v.split("|");
-    const rows = [["perplexity", round(Math.exp(-logprob))], ["log-prob", Number(logprob).toFixed(3)]];
+    const rows = logprob ? [["perplexity", round(Math.exp(-logprob))], ["log-prob", Number(logprob).toFixed(3)]] : [];
     if (weight) rows.unshift(["weight", Number(weight).toFixed(2)]);
     if (rank) rows.push(["rank", Number(rank).toLocaleString("en")]);
     if (entropy) rows.push(["entropy", Number(entropy).toFixed(2) + " nats"]);
