@@ -8,7 +8,7 @@ from typing import Literal
 
 from forgetless.curator.report.resampling import Interval
 from forgetless.curator.report.svg import Axis
-from forgetless.train.page.groups import Group, Line, Point
+from forgetless.train.page.groups import MOST, Group, Line, Point
 
 RINGS = "Rings: the checkpoint, over all questions."
 BINS = 120
@@ -73,26 +73,37 @@ def plane(groups: Sequence[Group]) -> Chart | None:
     """Target accuracy against what is kept, point by point; None where either cannot be said."""
     tracks: list[Track] = []
     for place, group in enumerate(groups):
-        watched = group.watched
-        ends = {"before": group.before, "after": group.after}
-        points = {str(step): point for step, point in watched.items()} or ends
-        tracks.append(Track(group.label, place, list(_dots(points))))
-        if watched:
-            tracks.append(Track("", place, list(_dots({"": group.after})), mark="ring"))
-    if not all(track.dots for track in tracks):
+        watched = {str(step): point for step, point in group.watched.items()}
+        dots = list(_dots(watched or {"before": group.before, "after": group.after}))
+        after = list(_dots({"": group.after})) if watched else []
+        tracks += [Track(group.label, place, dots)] if dots else []
+        tracks += [Track("", place, after, mark="ring")] if after else []
+    if not tracks:
         return None
     tracks = _said_once(tracks)
-    many = any(len(group.runs) > 1 for group in groups)
-    said = [
-        f"Numbers are steps, over the few questions asked while training. {RINGS}"
-        if any(group.watched for group in groups)
-        else "",
-        "Whiskers: 95 % intervals over seeds." if many else "",
-    ]
     return Chart(
         "curve", "Learned against kept", share(tracks, "x"), "accuracy on targets",
-        share(tracks, "y"), "retained share", tracks, " ".join(filter(None, said)),
+        share(tracks, "y"), "retained share", tracks, _note(groups, "Numbers are steps, over the few questions asked while training."),
     )  # fmt: skip
+
+
+def _note(groups: Sequence[Group], *first: str) -> str:
+    """What is to be known of the points."""
+    watched = any(group.watched for group in groups)
+    stopped = any(len(run.watched) > len(group.watched) for group in groups for run in group.runs)
+    said = [
+        *(first if watched else ()),
+        RINGS if watched else "",
+        "Whiskers: 95 % intervals over seeds." if any(len(group.runs) > 1 for group in groups) else "",
+        "A mean ends where the first of its runs was stopped." if stopped else "",
+    ]
+    return " ".join(filter(None, said))
+
+
+def _measures(place: int, group: Group, groups: Sequence[Group]) -> Iterator[tuple[int, str, int, str]]:
+    """Dash, attribute of a point, colour and label: of several groups each has a colour, of one each measure."""
+    for dash, (name, said) in enumerate((("target", "target accuracy"), ("kept", "retained share"))):
+        yield (dash, name, place, f"{group.label}: {said}") if len(groups) > 1 else (dash, name, dash, said)
 
 
 def over_steps(groups: Sequence[Group]) -> Chart | None:
@@ -100,21 +111,17 @@ def over_steps(groups: Sequence[Group]) -> Chart | None:
     tracks: list[Track] = []
     for place, group in enumerate(groups):
         last = max(run.steps for run in group.runs)
-        known = group.watched
-        points = known or {0: group.before, last: group.after}
-        for measure, name in enumerate(("target", "kept")):
-            colour = place if len(groups) > 1 else measure
-            label = {"target": "target accuracy", "kept": "retained share"}[name]
-            label = f"{group.label}: {label}" if len(groups) > 1 else label
+        points = group.watched or {0: group.before, last: group.after}
+        for dash, name, colour, label in _measures(place, group, groups):
             dots = list(_over({float(step): getattr(point, name) for step, point in points.items()}))
-            after = list(_over({float(last): getattr(group.after, name)})) if known else []
-            tracks += [Track(label, colour, dots, measure)] if dots else []
-            tracks += [Track("", colour, after, measure, "ring")] if after else []
+            after = list(_over({float(last): getattr(group.after, name)})) if group.watched else []
+            tracks += [Track(label, colour, dots, dash)] if dots else []
+            tracks += [Track("", colour, after, dash, "ring")] if after else []
     if not tracks:
         return None
     return Chart(
-        "steps", "Over steps", linear(max(dot.x for track in tracks for dot in track.dots)), "step",
-        share(tracks, "y"), "", tracks, RINGS if any(group.watched for group in groups) else "",
+        "steps", "Over steps", linear(max(1.0, *(dot.x for track in tracks for dot in track.dots))), "step",
+        share(tracks, "y"), "", tracks, _note(groups),
     )  # fmt: skip
 
 
@@ -126,7 +133,7 @@ def losses(groups: Sequence[Group]) -> Chart | None:
             dots = [Dot(x, y) for x, y in _thinned([p for p in line if math.isfinite(p[1])])]
             colour = place if len(groups) > 1 else number
             label = f"{group.label}: {source}" if len(groups) > 1 else source
-            tracks += [Track(label, colour % 6, dots, number, "none")] if dots else []
+            tracks += [Track(label, colour % MOST, dots, number, "none")] if dots else []
     if not tracks:
         return None
     every = [dot for track in tracks for dot in track.dots]
@@ -142,12 +149,9 @@ def averaging(groups: Sequence[Group]) -> Chart | None:
     marked: list[tuple[float, int, str]] = []
     averaged = [(place, group) for place, group in enumerate(groups) if group.averages]
     for place, group in averaged:
-        for measure, name in enumerate(("target", "kept")):
-            colour = place if len(groups) > 1 else measure
-            label = {"target": "target accuracy", "kept": "retained share"}[name]
-            label = f"{group.label}: {label}" if len(groups) > 1 else label
+        for dash, name, colour, label in _measures(place, group, groups):
             dots = list(_over({alpha: getattr(point, name) for alpha, point in group.averages.items()}))
-            tracks += [Track(label, colour, dots, measure)] if dots else []
+            tracks += [Track(label, colour, dots, dash)] if dots else []
         for alpha, runs in group.kept_alphas.items():
             times = f" ({runs} of {len(group.runs)})" if len(group.runs) > 1 else ""
             marked.append((alpha, place if len(groups) > 1 else 2, f"kept{times}"))
@@ -194,8 +198,7 @@ def linear(highest: float) -> Axis:
 def share(tracks: Sequence[Track], along: Literal["x", "y"]) -> Axis:
     """From 0 to 100 %, or further where there is more."""
     highest = max((getattr(dot, along) for track in tracks for dot in track.dots), default=1.0)
-    quarters = max(4, math.ceil(round(4 * highest, 6)))
-    return Axis(0.0, quarters / 4, [i / 4 for i in range(quarters + 1)], percent=True)
+    return replace(linear(max(highest, 1.0)), percent=True)
 
 
 def _dots(points: dict[str, Point]) -> Iterator[Dot]:

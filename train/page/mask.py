@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -90,11 +91,15 @@ def mask(label: str, run: Run, count: int) -> Mask | str:
     if run.store is None:
         return f"{label}: its store is not there, and with it the tokens; `--store` names another place."
     try:
-        examples = _examples(run, objectives)
-    except ForgetlessError as error:
-        return f"{label}: the targets cannot be read any more: {error}"
+        examples, tokenizer = _examples(run, objectives)
+    except (
+        ForgetlessError,
+        OSError,
+        ValueError,
+    ) as error:  # the last two from reading the checkpoint's files
+        return f"{label}: the targets cannot be read: {error}"
     order = sorted(examples, key=lambda e: (_mean(e), e.id))
-    texts = pieces(load_tokenizer(run.folder))
+    texts = pieces(tokenizer)
     shown = [_masked(order[place], percent, texts) for percent, place in spread(len(order), count)]
     return Mask(label, [said(o.model_dump()) for o in objectives], len(order), shown)
 
@@ -107,23 +112,24 @@ def levels(masks: Sequence[Mask]) -> list[tuple[int, str]]:
     return [(level, "1" if found == {1.0} else names[level]) for level, found in sorted(seen.items())]
 
 
-def _examples(run: Run, objectives: Sequence[Stored]) -> list[Example]:
-    """All targets with their weights, and the log-probs that belong to them."""
+def _examples(run: Run, objectives: Sequence[Stored]) -> tuple[list[Example], Any]:
+    """All targets with their weights and the log-probs that belong to them; the tokenizer."""
     from transformers import AutoConfig
 
     assert run.store
-    tokenizer = load_tokenizer(run.folder)
-    config = AutoConfig.from_pretrained(run.folder).get_text_config()
+    trust, start = (run.base.trust_remote_code, run.base.start_token) if run.base else (False, None)
+    tokenizer = load_tokenizer(run.folder, None, trust)
+    config = AutoConfig.from_pretrained(run.folder, trust_remote_code=trust).get_text_config()
     limit = getattr(config, "max_position_embeddings", None) or run.settings.max_length
     base = Base(
-        run.report.base, tokenizer_fingerprint(tokenizer), Asking.of(run.folder, tokenizer).end_ids, limit,
+        run.report.base, tokenizer_fingerprint(tokenizer), Asking.of(run.folder, tokenizer, start).end_ids, limit,
         config.vocab_size,
     )  # fmt: skip
     snapshot = run.report.plan.snapshot
     alone = run.settings.model_copy(update={"objectives": list(objectives), "replay": []})
     targets = read_training(run.store, alone, snapshot, base).targets
     scores = Scores(run.store, snapshot, run.report.base)
-    return scores.attached(Stm(threshold=2.5, scorer=objectives[0].scorer), targets)
+    return scores.attached(Stm(threshold=2.5, scorer=objectives[0].scorer), targets), tokenizer
 
 
 def _masked(example: Example, percentile: int, texts: Sequence[str]) -> Masked:

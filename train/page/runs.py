@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
+from forgetless.schemas.model import Model
 from forgetless.schemas.training import Training
 from forgetless.train.forgetting import retained_share
 from forgetless.train.output import ASKED, CURVE, Output
@@ -52,8 +53,8 @@ class Run:
     """None where it is not there any more."""
     watched: dict[int, Standing]
     """By step, over the few questions that were asked while training; empty where nothing was watched."""
-    base: str | None
-    """The base model's path, as the store knows it."""
+    base: Model | None
+    """The base model, as the store knows it."""
 
     @property
     def steps(self) -> int:
@@ -173,10 +174,12 @@ def _watched(store: Store, run_id: str) -> dict[int, Standing]:
     return {step: standing(figures[0], found) for step, found in figures.items()} if 0 in figures else {}
 
 
-def _base(store: Store, run_id: str) -> str | None:
+def _base(store: Store, run_id: str) -> Model | None:
     rows = _rows(store, _RECIPE, run_id)
-    path = json.loads(rows[0]["recipe"]).get("model", {}).get("path") if rows else None
-    return str(path) if path else None
+    try:
+        return Model.model_validate(json.loads(rows[0]["recipe"])["model"]) if rows else None
+    except (ValidationError, KeyError):  # written by another version
+        return None
 
 
 def _rows(store: Store, sql: str, run_id: str) -> list[dict[str, Any]]:
