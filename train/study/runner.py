@@ -1,6 +1,8 @@
 """Running the cells of a study side by side; what is done is found again."""
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import active_children, get_context
@@ -138,7 +140,7 @@ def _done(cells: Sequence[Cell], jobs: int, run: RunCell) -> Iterator[Cell]:
     if jobs > 1:
         threads = max(1, len(os.sched_getaffinity(0)) // jobs)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the processes that begin now
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _end_when_told)
     try:
         futures = {pool.submit(_quietly, run, cell): cell for cell in cells}
         for future in as_completed(futures):
@@ -156,6 +158,11 @@ def _done(cells: Sequence[Cell], jobs: int, run: RunCell) -> Iterator[Cell]:
         for process in active_children():  # a run that is cut off goes on from its last checkpoint
             process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+def _end_when_told() -> None:
+    """SIGTERM ends the run in a process, which then cleans up, instead of the process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def _quietly(run: RunCell, cell: Cell) -> None:
