@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from forgetless.curator.report.bars import OKABE_ITO, canvas
@@ -21,6 +22,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)
 BEFORE = "#a0a4a8"
 SIZE = (7.0, 4.2)
 """Inches of a chart."""
+LEGEND = 26
+"""Letters in a line of a legend."""
 
 
 def write_pictures(report: RunsReport, page: Path) -> list[Path]:
@@ -43,7 +46,7 @@ def write_pictures(report: RunsReport, page: Path) -> list[Path]:
 
 def _draw(path: Path, chart: Chart, title: str) -> None:
     legend = [track for track in chart.tracks if track.label]
-    with canvas(path, SIZE, f"{title}: {chart.title.lower()}", chart.note) as figure:
+    with canvas(path, SIZE, fill(f"{title}: {chart.title.lower()}", 60), fill(chart.note, 100)) as figure:
         axis = figure.subplots()
         for track in chart.tracks:
             _track(axis, track)
@@ -71,7 +74,14 @@ def _track(axis: "Axes", track: Track) -> None:
     marker = "" if track.mark == "none" else "o"
     dash = DASHES[track.dash % len(DASHES)]
     axis.plot(
-        x, y, color=colour, linestyle=dash, marker=marker, label=track.label or "_", linewidth=1.6, **style
+        x,
+        y,
+        color=colour,
+        linestyle=dash,
+        marker=marker,
+        label=fill(track.label, LEGEND) or "_",
+        linewidth=1.6,
+        **style,
     )
     for dot in track.dots:
         for reach, along in ((dot.wide, "x"), (dot.high, "y")):
@@ -127,7 +137,7 @@ def _tasks(path: Path, groups: Sequence[Group], tasks: Sequence[Bars], title: st
     height = 0.8 / most
     note = "Lines: 95 % intervals over seeds." if any(len(group.runs) > 1 for group in groups) else ""
     size = (7.5, 1.6 + len(tasks) * (0.16 + 0.15 * most))
-    with canvas(path, size, f"{title}: task by task", note) as figure:
+    with canvas(path, size, fill(f"{title}: task by task", 60), note) as figure:
         axis = figure.subplots()
         for row, task in enumerate(tasks):
             for place, (colour, accuracy) in enumerate(task.bars):
@@ -136,7 +146,9 @@ def _tasks(path: Path, groups: Sequence[Group], tasks: Sequence[Bars], title: st
                 _bar(axis, at, accuracy.mean, BEFORE if colour is None else COLOURS[colour], height, reach)
         axis.barh(0, 0, color=BEFORE, label="before")
         for place, group in enumerate(groups):
-            axis.barh(0, 0, color=COLOURS[place], label=group.label if len(groups) > 1 else "after")
+            axis.barh(
+                0, 0, color=COLOURS[place], label=fill(group.label, LEGEND) if len(groups) > 1 else "after"
+            )
         axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.1, 1), borderaxespad=0)
         names = [f"{task.task} (target)" if task.role == "target" else task.task for task in tasks]
         axis.set_yticks(range(len(tasks)), names)
