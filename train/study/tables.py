@@ -78,7 +78,10 @@ def came_out(shown: Shown) -> str:
     figures = ""
     if shown.finding.show == "methods":
         one = len({split(r.row)[0] for r in shown.rows}) == 1
-        each = [f"{split(r.row)[1] if one else r.row} {100 * r.target.mean:.0f}/{100 * r.kept.mean:.0f}" for r in shown.rows]
+        each = [
+            f"{split(r.row)[1] if one else r.row} {100 * r.target.mean:.0f}/{100 * r.kept.mean:.0f}"
+            for r in shown.rows
+        ]
         figures = f"target/kept, %: {', '.join(each)}"
     judged = [f"{judged.said}: {judged.verdict}" for judged in shown.judged]
     return "; ".join(part for part in (figures, *judged, *shown.text) if part) or shown.finding.note
