@@ -23,6 +23,9 @@ NAMES = {
     "--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
     help="bfloat16: under autocast.",
 )  # fmt: skip
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Rows of 512 tokens to a step."
+)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of all sides.")
 @click.option(
     "--peer",
@@ -32,15 +35,16 @@ NAMES = {
     help="Only beside this one; again for more.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def train(steps: int, dtype: str, rounds: int, peers: tuple[str, ...], as_json: bool) -> None:
+def train(
+    steps: int, dtype: str, batch_size: int, rounds: int, peers: tuple[str, ...], as_json: bool
+) -> None:
     """Optimiser steps beside TRL's SFTTrainer, and with a KL to the base, stored and live.
 
-    The same rows through a Llama of 20M parameters with 24,576 ids, 8 times 512 tokens to a step, a fifth of them
-    prompts; each side in a process of its own, by turns; the first step is left out.
+    The same rows through a Llama of 20M parameters with 24,576 ids, a fifth of their tokens prompts; each side in a process of its own, by turns; the first step is left out.
     """
     from forgetless.benchmarks.train import PEERS, compare_training
 
-    compared = compare_training(steps, dtype, rounds, peers or PEERS, tell)
+    compared = compare_training(steps, dtype, batch_size, rounds, peers or PEERS, tell)
     if as_json:
         click.echo(json.dumps(_json(compared), indent=2))
     else:

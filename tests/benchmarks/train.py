@@ -14,20 +14,23 @@ class TrainComparison(Comparison):
 
     steps: int
     dtype: str
+    batch_size: int
 
 
 def compare_training(
     steps: int = 4,
     dtype: str = "float32",
+    batch_size: int = 8,
     rounds: int = 5,
     peers: tuple[str, ...] = PEERS,
     told: Callable[[Round], None] = lambda _: None,
 ) -> TrainComparison:
-    """Tokens per second of `steps` optimiser steps after one that is not counted: 8 rows of 512 random tokens, a fifth
-    of them prompts, through a random Llama of 20M parameters with 24,576 ids.
+    """Tokens per second of `steps` optimiser steps after one that is not counted: `batch_size` rows of 512 random
+    tokens, a fifth of them prompts, through a random Llama of 20M parameters with 24,576 ids.
 
     Raises:
         EngineError: a side failed.
     """
-    done = in_rounds("forgetless.benchmarks.train_side", [str(steps), dtype], peers, rounds, told)
-    return TrainComparison(done, steps, dtype)
+    arguments = [str(steps), dtype, str(batch_size)]
+    done = in_rounds("forgetless.benchmarks.train_side", arguments, peers, rounds, told)
+    return TrainComparison(done, steps, dtype, batch_size)

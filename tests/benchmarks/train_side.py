@@ -23,7 +23,7 @@ from forgetless.train.example import IGNORED, Example
 from forgetless.train.packing import Schedule
 from forgetless.train.trainer import WeightedTrainer, training_arguments
 
-VOCABULARY, LENGTH, PROMPT, BATCH, TOP_K = 24_576, 512, 102, 8, 20
+VOCABULARY, LENGTH, PROMPT, TOP_K = 24_576, 512, 102, 20
 SHAPE = {
     "vocab_size": VOCABULARY, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6,
     "num_attention_heads": 6, "num_key_value_heads": 6, "max_position_embeddings": LENGTH,
@@ -53,13 +53,13 @@ def random_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**SHAPE))
 
 
-def random_rows(steps: int) -> list[np.ndarray]:
+def random_rows(count: int) -> list[np.ndarray]:
     """Token ids, [LENGTH] each."""
-    return list(np.random.default_rng(0).integers(3, VOCABULARY, (BATCH * steps, LENGTH)))
+    return list(np.random.default_rng(0).integers(3, VOCABULARY, (count, LENGTH)))
 
 
 def train_ours(
-    rows: list[np.ndarray], dtype: str, out: Path, kl: Kl | None = None
+    rows: list[np.ndarray], batch_size: int, dtype: str, out: Path, kl: Kl | None = None
 ) -> tuple[Clock, list[Any]]:
     """Our trainer; with a KL, to the model as it was."""
     rng = np.random.default_rng(1)
@@ -69,12 +69,12 @@ def train_ours(
         logprobs = np.log(rng.dirichlet(np.ones(TOP_K + 1), LENGTH)[:, :TOP_K]).astype(np.float32)
         top_ids = rng.integers(3, VOCABULARY, (LENGTH, TOP_K))
         examples.append(replace(example, stats={"topk_ids": top_ids, "topk_logprobs": logprobs}))
-    steps = len(rows) // BATCH
+    steps = len(rows) // batch_size
     training = Training.model_validate(
-        {"output": out, "batch_size": BATCH, "steps": steps, "max_length": LENGTH, "dtype": dtype}
+        {"output": out, "batch_size": batch_size, "steps": steps, "max_length": LENGTH, "dtype": dtype}
         | {"save_every": steps + 1, "objectives": [kl] if kl else []}
     )
-    plan = Schedule([[number] for number in range(len(rows))], BATCH)
+    plan = Schedule([[number] for number in range(len(rows))], batch_size)
     reference = random_model().requires_grad_(False) if kl and kl.live else None
     clock, arguments = Clock(), training_arguments(training, plan, out)
     trainer = WeightedTrainer(training, examples, plan, reference, model=random_model(), args=arguments)
@@ -83,7 +83,7 @@ def train_ours(
     return clock, trainer.state.log_history
 
 
-def train_trl(rows: list[np.ndarray], dtype: str, out: Path) -> tuple[Clock, list[Any]]:
+def train_trl(rows: list[np.ndarray], batch_size: int, dtype: str, out: Path) -> tuple[Clock, list[Any]]:
     """TRL's SFTTrainer on rows that are tokenised and labelled already."""
     from datasets import Dataset
     from tokenizers import Tokenizer, models
@@ -95,7 +95,7 @@ def train_trl(rows: list[np.ndarray], dtype: str, out: Path) -> tuple[Clock, lis
     words = Tokenizer(models.BPE(vocab={"<pad>": 0, "</s>": 1}, merges=[]))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>")
     settings = SFTConfig(
-        output_dir=str(out), max_steps=len(rows) // BATCH, per_device_train_batch_size=BATCH, logging_steps=1,
+        output_dir=str(out), max_steps=len(rows) // batch_size, per_device_train_batch_size=batch_size, logging_steps=1,
         report_to="none", use_cpu=not torch.cuda.is_available(), bf16=dtype == "bfloat16", save_strategy="no",
         disable_tqdm=True, max_length=LENGTH, gradient_checkpointing=False, learning_rate=1e-5,
     )  # fmt: skip
@@ -108,18 +108,19 @@ def train_trl(rows: list[np.ndarray], dtype: str, out: Path) -> tuple[Clock, lis
 
 
 def main() -> None:
-    """side, steps, dtype, file for the outcome"""
-    side, steps, dtype, out = sys.argv[1:]
-    rows = random_rows(int(steps) + 1)
+    """side, steps, dtype, rows to a step, file for the outcome"""
+    side, steps, dtype, batch, out = sys.argv[1:]
+    batch_size = int(batch)
+    rows = random_rows(batch_size * (int(steps) + 1))
     with tempfile.TemporaryDirectory(prefix="forgetless-bench-") as work:
         if side == "trl":
-            clock, log = train_trl(rows, dtype, Path(work))
+            clock, log = train_trl(rows, batch_size, dtype, Path(work))
         else:
             kl = {"ours": None, "kl": Kl(), "live-kl": Kl(live=True)}[side]
-            clock, log = train_ours(rows, dtype, Path(work), kl)
+            clock, log = train_ours(rows, batch_size, dtype, Path(work), kl)
     seconds, cpu_seconds = (statistics.median(np.diff(ends)) for ends in (clock.ends, clock.cpu_ends))
     outcome = {
-        "tokens_per_second": BATCH * LENGTH / seconds, "seconds": seconds, "cpu_seconds": cpu_seconds,
+        "tokens_per_second": batch_size * LENGTH / seconds, "seconds": seconds, "cpu_seconds": cpu_seconds,
         "peak_bytes": peak_bytes(),
         "first_loss": next(entry["loss"] for entry in log if "loss" in entry),
     }  # fmt: skip

@@ -104,7 +104,7 @@ def forgetless(*arguments: str | Path, **environment: str) -> subprocess.Complet
         env=os.environ | {"COLUMNS": "80"} | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

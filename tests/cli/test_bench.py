@@ -60,7 +60,7 @@ def test_scoring_costs_less_than_the_plain_loop(cli: Cli) -> None:
 
 def test_a_training_step_beside_trl_and_with_a_kl(cli: Cli) -> None:
     """In seconds of the processor, which other tests beside this one do not change much."""
-    done = cli("bench", "train", "--steps", "1", "--rounds", "1", "--json")
+    done = cli("bench", "train", "--steps", "2", "--batch-size", "2", "--rounds", "1", "--json")
     assert done.returncode == 0, done.stderr
     compared = json.loads(done.stdout)
     (only,) = compared["rounds"]
