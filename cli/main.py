@@ -17,7 +17,7 @@ from forgetless.schemas.errors import BAD_USAGE, DISK, FAILED, ForgetlessError, 
 SECTIONS = {
     "Make data": ["build", "score", "import-stats"],
     "Look at it": ["report", "sql", "show", "compare", "status", "verify", "compact"],
-    "Use it": ["train", "eval", "study", "export"],
+    "Use it": ["train", "eval", "study", "export", "serve"],
     "Get started": ["demo", "doctor", "template", "check", "bench"],
 }
 VERBS = [verb for verbs in SECTIONS.values() for verb in verbs]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Tag, ValidationError
 
+from forgetless.schemas.confinement import Confinement
 from forgetless.schemas.errors import RecipeError
 from forgetless.schemas.recipe import Recipe
 from forgetless.schemas.study import Study
@@ -26,47 +27,70 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: naming each wrong key with its path and the nearest valid name.
     """
-    data = _read(path, "recipe", "begin with `store:` and `model:`")
-    for override in overrides:
-        _override(data, override)
-    return parse_recipe(data, base=path.resolve().parent)
+    return parse(Recipe, _read(path, Recipe), path.resolve().parent, overrides)
 
 
 def load_suite(path: Path) -> Suite:
     """The suite in the YAML file `path`; relative paths inside are taken from its folder. RecipeError as for recipes."""
-    return _parse(Suite, _read(path, "suite", "begin with `tasks:`"), path.resolve().parent)
+    return parse(Suite, _read(path, Suite), path.resolve().parent)
 
 
 def load_study(path: Path) -> Study:
     """The study in the YAML file `path`; relative paths inside are taken from its folder. RecipeError as for recipes."""
-    return _parse(Study, _read(path, "study", "begin with `experiments:`"), path.resolve().parent)
+    return parse(Study, _read(path, Study), path.resolve().parent)
 
 
 def parse_recipe(data: dict[str, Any], base: Path) -> Recipe:
     """Validate plain data as a recipe; relative paths are taken from `base`."""
-    return _parse(Recipe, data, base)
+    return parse(Recipe, data, base)
 
 
-def _read(path: Path, what: str, beginning: str) -> dict[str, Any]:
+_BEGINNINGS = {
+    Recipe: "begin with `store:` and `model:`",
+    Suite: "begin with `tasks:`",
+    Study: "begin with `experiments:`",
+}
+
+
+def read_yaml(text: str, kind: type[Settings], where: str = "") -> dict[str, Any]:
+    """Plain data from YAML text that `where` names. RecipeError where it is none, or not a mapping."""
+    what = f"{kind.__name__.lower()} {where}".rstrip()
     try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise RecipeError(
-            f"{what} {str(path)!r} cannot be read: {error.strerror}", "check the path"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
         problem = " ".join(str(error).split())
-        raise RecipeError(
-            f"{what} {str(path)!r} is not YAML: {problem}", "nothing was run; correct it"
-        ) from None
+        raise RecipeError(f"{what} is not YAML: {problem}", "nothing was run; correct it") from None
     if not isinstance(data, dict):
-        raise RecipeError(f"{what} {str(path)!r} is not a mapping", beginning)
+        raise RecipeError(f"{what} is not a mapping", _BEGINNINGS[kind])
     return data
 
 
-def _parse(kind: type[Settings], data: dict[str, Any], base: Path) -> Settings:
+def _read(path: Path, kind: type[Settings]) -> dict[str, Any]:
     try:
-        return kind.model_validate(data, context={"base": base})
+        return read_yaml(path.read_text(), kind, repr(str(path)))
+    except OSError as error:
+        what = f"{kind.__name__.lower()} {str(path)!r}"
+        raise RecipeError(f"{what} cannot be read: {error.strerror}", "check the path") from None
+    except UnicodeDecodeError as error:
+        what = f"{kind.__name__.lower()} {str(path)!r}"
+        raise RecipeError(f"{what} is not YAML: {error}", "nothing was run; correct it") from None
+
+
+def parse(
+    kind: type[Settings],
+    data: dict[str, Any],
+    base: Path,
+    overrides: Sequence[str] = (),
+    confinement: Confinement | None = None,
+) -> Settings:
+    """Validate plain data as a recipe, suite or study, with `overrides` on top; relative paths are taken from `base`.
+
+    With a `confinement` paths must lie in its roots, and no code can be allowed. RecipeError as for recipes.
+    """
+    for override in overrides:
+        _override(data, override)
+    try:
+        return kind.model_validate(data, context={"base": base, "confinement": confinement})
     except ValidationError as error:
         problems = [_describe(kind, e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""

@@ -15,12 +15,21 @@ from pydantic import (
 )
 
 from forgetless.schemas.base import Frozen
+from forgetless.schemas.confinement import Confinement
+
+
+def confinement(info: ValidationInfo) -> Confinement | None:
+    """What holds for settings that came over the network; None for those of the command line."""
+    found: Confinement | None = (info.context or {}).get("confinement")
+    return found
 
 
 def _from_recipe(path: Path, info: ValidationInfo) -> Path:
     """Paths in a recipe are relative to the folder it lies in, which loading passes as context."""
     base = (info.context or {}).get("base")
-    return path if base is None else base / path.expanduser()
+    placed = path if base is None else base / path.expanduser()
+    confined = confinement(info)
+    return confined.path(placed) if confined else placed
 
 
 RecipePath = Annotated[Path, AfterValidator(_from_recipe)]
@@ -45,6 +54,13 @@ class Model(Frozen):
     def _local_first(cls, path: str, info: ValidationInfo) -> str:
         local = _from_recipe(Path(path), info)
         return str(local) if local.exists() or path.startswith((".", "/", "~")) else path
+
+    @field_validator("trust_remote_code")
+    @classmethod
+    def _no_foreign_code(cls, trusted: bool, info: ValidationInfo) -> bool:
+        if trusted and (confined := confinement(info)):
+            confined.code("code shipped with a model")
+        return trusted
 
 
 class Engine(Frozen):
@@ -99,6 +115,12 @@ class Endpoint(Frozen):
                 "`base_url` carries credentials or a query: give the server's address alone, and put the "
                 "key into the environment variable that `api_key_env` names"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _allowed(self, info: ValidationInfo) -> "Endpoint":
+        if confined := confinement(info):
+            confined.endpoint(self.base_url, self.api_key_env)
         return self
 
 

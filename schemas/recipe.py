@@ -1,9 +1,9 @@
 """The recipe: the only configuration there is. YAML and the command line fill it in."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from forgetless.schemas.base import Frozen
-from forgetless.schemas.model import AnyEngine, Endpoint, Engine, Model, RecipePath, Writer
+from forgetless.schemas.model import AnyEngine, Endpoint, Engine, Model, RecipePath, Writer, confinement
 from forgetless.schemas.steps import (
     AnyStep,
     BosReplay,
@@ -36,6 +36,13 @@ class Recipe(Frozen):
     """What to make, in order."""
     train: Training | None = None
     """What `forgetless train` does."""
+
+    @field_validator("allow_code_execution")
+    @classmethod
+    def _no_foreign_code(cls, allowed: bool, info: ValidationInfo) -> bool:
+        if allowed and (confined := confinement(info)):
+            confined.code("running programs that models wrote")
+        return allowed
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Recipe":

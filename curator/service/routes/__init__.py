@@ -1,0 +1,18 @@
+"""One file for each noun of the API, and the pages."""
+
+from forgetless.curator.service.routes import (
+    evals,
+    health,
+    jobs,
+    pages,
+    records,
+    recipes,
+    sql,
+    stores,
+    templates,
+)
+from forgetless.curator.service.routes import exports as exports
+
+ROUTERS = [
+    each.router for each in (health, jobs, stores, records, sql, exports, evals, recipes, templates, pages)
+]
