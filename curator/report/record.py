@@ -35,8 +35,8 @@ def read_record(store: Store, prefix: str, scorer: str | None = None) -> RecordV
         UsageError: no such row, several of them, or it is not scored by `scorer`.
     """
     with store.connect() as connection:
-        row = _rows(connection, "SELECT * FROM outcomes WHERE id = ?", _full_id(connection, prefix))[0]
-        scores = _scores(connection, row["id"], scorer)
+        row = _rows(connection, "SELECT * FROM outcomes WHERE id = ?", full_id(connection, prefix))[0]
+        scores, _ = scores_of(connection, row["id"], scorer)
         texts = pieces(connection, row["tokenizer"], row["token_ids"])
     return view(row, scores, texts)
 
@@ -87,7 +87,8 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *values: Any) -> list
     return connection.sql(sql, params=values).to_arrow_table().to_pylist()
 
 
-def _full_id(connection: duckdb.DuckDBPyConnection, prefix: str) -> str:
+def full_id(connection: duckdb.DuckDBPyConnection, prefix: str) -> str:
+    """The one id that begins with `prefix`. UsageError if there is none, or several."""
     sql = "SELECT id FROM outcomes WHERE starts_with(id, ?) ORDER BY id LIMIT ?"
     found = [row["id"] for row in _rows(connection, sql, prefix, SHOWN_CANDIDATES + 1)]
     if len(found) == 1 or prefix in found:
@@ -103,14 +104,21 @@ def _full_id(connection: duckdb.DuckDBPyConnection, prefix: str) -> str:
     )
 
 
-def _scores(connection: duckdb.DuckDBPyConnection, row_id: str, scorer: str | None) -> dict[str, Any] | None:
+def scores_of(
+    connection: duckdb.DuckDBPyConnection, row_id: str, scorer: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The row's statistics by `scorer` (a prefix; the newest that could score it if None), and all its scorers.
+
+    UsageError where `scorer` is named and has not scored it.
+    """
     found = _rows(
         connection,
         "SELECT * FROM token_stats WHERE id = ? ORDER BY rejection IS NOT NULL, created DESC",
         row_id,
     )
+    scorers = [row["scorer"] for row in found]
     chosen = [row for row in found if scorer is None or row["scorer"].startswith(scorer)]
     if scorer is None or chosen:
-        return chosen[0] if chosen else None
-    known = ", ".join(row["scorer"] for row in found) or "none"
+        return (chosen[0] if chosen else None), scorers
+    known = ", ".join(scorers) or "none"
     raise UsageError(f"row {row_id!r} has no scores by {scorer!r}", f"its scorers: {known}")

@@ -14,6 +14,29 @@ from forgetless.schemas.errors import ForgetlessError, StoreError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
 
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status in (400, 401, 403, 404, 409, 413, 422, 500, 504)
+}
+"""What every route under /v1 may answer besides; for its `responses`."""
+
+SCHEMA = {
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457)",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "hint": {"type": "string", "description": "The way out"},
+    },
+}
+
 log = logging.getLogger("forgetless.service")
 
 

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from forgetless.curator.service.access import Keys
 from forgetless.curator.service.ledger import Ledger
 from forgetless.curator.service.queue import Queue
+from forgetless.curator.service.responses import Kept
 from forgetless.curator.service.settings import Settings
 from forgetless.curator.service.sql_pool import SqlPool
 from forgetless.curator.service.stores import Stores
@@ -19,6 +20,7 @@ class Service:
         self.settings = settings
         self.keys = Keys(settings.token)
         self.stores = Stores(settings)
+        self.kept = Kept()
         self.ledger = Ledger(settings.home)
         self.queue = Queue(settings, self.ledger, self.stores)
         self.sql = SqlPool()

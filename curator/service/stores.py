@@ -77,10 +77,12 @@ class Stores:
         return tuple((table.path / "_delta_log").stat().st_mtime_ns for table in store.tables.values())
 
     def _made(self) -> Iterator[Path]:
-        for root in dict.fromkeys([*self._settings.confinement.roots]):
+        """Stores below the roots. An export has a manifest of the same name, and no tables."""
+        for root in self._settings.confinement.roots:
             for depth in range(1, DEPTH):
-                for manifest in sorted(root.glob("/".join(["*"] * depth) + f"/{MANIFEST}")):
-                    yield manifest.parent
+                for manifest in sorted(root.glob("*/" * depth + MANIFEST)):
+                    if (manifest.parent / "outcomes" / "_delta_log").is_dir():
+                        yield manifest.parent
 
 
 def free_name(path: Path, taken: Mapping[str, Path]) -> str:

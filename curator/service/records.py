@@ -1,0 +1,236 @@
+"""Records of a store: listed by filters, a page at a time, and one with all that is known of its tokens."""
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+import duckdb
+from pydantic import Field
+
+from forgetless.curator.report.record import full_id, pieces, scores_of
+from forgetless.schemas.base import Frozen
+from forgetless.schemas.errors import UsageError
+from forgetless.schemas.outcome import Kind, Rejection, Span, Status, Verdict
+from forgetless.schemas.request import Message
+
+Order = Literal["newest", "oldest", "hardest", "easiest", "longest", "shortest"]
+
+PREVIEW = 400
+"""Characters of a text in a list."""
+SEARCHED = 200
+"""The longest text that is searched for."""
+
+_KEYS = {
+    "newest": ("epoch_us(o.created)", "DESC"), "oldest": ("epoch_us(o.created)", "ASC"),
+    "hardest": ("coalesce(s.perplexity, -1)", "DESC"), "easiest": ("coalesce(s.perplexity, 'inf'::DOUBLE)", "ASC"),
+    "longest": ("len(o.token_ids)", "DESC"), "shortest": ("len(o.token_ids)", "ASC"),
+}  # fmt: skip
+"""Order → what it goes by, and which way; the id decides between equals."""
+
+_NEWEST = "SELECT newest_scorer(scored_by := $prefix) AS scorer"
+
+_LIST = f"""
+    WITH s AS (SELECT * FROM token_stats WHERE scorer = $scorer AND rejection IS NULL)
+    SELECT o.id, o.kind, o.task, o.step, o.stage, o.status, o.rejection, o.parent_id, o.fallback, o.created,
+           CASE WHEN len(o.messages) > 1 THEN o.messages[-2].content[:{PREVIEW}] END AS prompt,
+           coalesce(o.messages[-1].content, o.text)[:{PREVIEW}] AS answer, len(o.token_ids) AS tokens,
+           s.target_tokens, s.perplexity, s.hard_tokens / nullif(s.target_tokens, 0) AS hard_share, {{key}} AS place
+    FROM outcomes o LEFT JOIN s ON s.id = o.id
+    WHERE {{conditions}} ORDER BY place {{way}}, o.id {{way}} LIMIT $limit"""
+
+_CONDITIONS = {
+    "kind": "o.kind = $kind", "task": "o.task = $task", "step": "o.step = $step", "status": "o.status = $status",
+    "text": "contains(lower(o.text), lower($text))", "min_perplexity": "s.perplexity >= $min_perplexity",
+    "max_perplexity": "s.perplexity <= $max_perplexity",
+}  # fmt: skip
+
+_VERSIONS = """
+    SELECT id, kind, step, task, fallback FROM records
+    WHERE id = $truth OR parent_id = $truth ORDER BY kind <> 'ground_truth', kind, id LIMIT 50"""
+
+
+class Filters(Frozen):
+    """Which rows, in which order."""
+
+    kind: Kind | None = None
+    task: str | None = None
+    step: str | None = None
+    status: Status | None = "accepted"
+    """None: all."""
+    text: str | None = Field(None, max_length=SEARCHED)
+    """Anywhere in the text, in any case."""
+    min_perplexity: float | None = Field(None, ge=0)
+    max_perplexity: float | None = Field(None, ge=0)
+    scorer: str | None = None
+    """Whose perplexity; the newest's if not given."""
+    order: Order = "newest"
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=500)
+    """Where the page before ended."""
+
+
+class Row(Frozen):
+    """A line of a list."""
+
+    id: str
+    kind: str
+    task: str | None
+    step: str
+    stage: str
+    status: str
+    rejection: Rejection | None
+    parent_id: str | None
+    fallback: str | None
+    created: datetime
+    prompt: str | None
+    """The message before the last, its beginning."""
+    answer: str
+    """The last message, or the text, its beginning."""
+    tokens: int
+    target_tokens: int | None
+    perplexity: float | None
+    hard_share: float | None
+
+
+class RecordPage(Frozen):
+    """Rows, and where the next page begins."""
+
+    scorer: str | None
+    """Whose perplexity it is."""
+    rows: list[Row]
+    next: str | None
+    """The `cursor` of the next page; null on the last."""
+
+
+class Tokens(Frozen):
+    """Lists of equal length, one value for each token; null where there is none."""
+
+    ids: list[int]
+    pieces: list[str]
+    is_target: list[bool]
+    logprob: list[float | None]
+    """Natural, of the base model."""
+    entropy: list[float | None]
+    """In nats."""
+    rank: list[int | None]
+    """1 is the most probable token."""
+
+
+class VersionOf(Frozen):
+    """Another answer to the same prompt."""
+
+    id: str
+    kind: str
+    step: str
+    task: str | None
+    fallback: str | None
+
+
+class Record(Frozen):
+    """A row with its tokens."""
+
+    id: str
+    kind: str
+    task: str | None
+    step: str
+    stage: str
+    status: str
+    rejection: Rejection | None
+    verdicts: list[Verdict]
+    parent_id: str | None
+    previous_id: str | None
+    fallback: str | None
+    finish_reason: str | None
+    model: str | None
+    seed: int | None
+    run_id: str
+    created: datetime
+    metadata: dict[str, Any]
+    messages: list[Message]
+    text: str
+    target_spans: list[Span]
+    scorer: str | None
+    """Whose statistics; null where it is not scored."""
+    scorers: list[str]
+    """All that have scored it, the newest first."""
+    source: Literal["scorer", "sampled", "none"]
+    """Where the log-probs come from."""
+    perplexity: float | None
+    hard_share: float | None
+    tokens: Tokens
+    versions: list[VersionOf]
+    """Ground truth and all answers to it, this one included."""
+
+
+def list_records(connection: duckdb.DuckDBPyConnection, filters: Filters) -> RecordPage:
+    """One page. UsageError for a cursor that is none of ours."""
+    scorer = newest_scorer(connection, filters.scorer)
+    key, way = _KEYS[filters.order]
+    given = filters.model_dump(include=set(_CONDITIONS), exclude_none=True)
+    conditions = [_CONDITIONS[name] for name in given] or ["true"]
+    params = given | {"scorer": scorer, "limit": filters.limit + 1}
+    if filters.cursor:
+        params["place"], params["last"] = _place(filters.cursor)
+        conditions.append(f"({key}, o.id) {'<' if way == 'DESC' else '>'} ($place, $last)")
+    sql = _LIST.format(key=key, way=way, conditions=" AND ".join(conditions))
+    rows = connection.sql(sql, params=params).to_arrow_table().to_pylist()
+    more = len(rows) > filters.limit
+    rows = rows[: filters.limit]
+    places = [row.pop("place") for row in rows]
+    return RecordPage(
+        scorer=scorer,
+        rows=[Row(**row) for row in rows],
+        next=_cursor(places[-1], rows[-1]["id"]) if more else None,
+    )
+
+
+def newest_scorer(connection: duckdb.DuckDBPyConnection, prefix: str | None) -> str | None:
+    """The scorer whose name begins so that scored last; None where nothing is scored."""
+    found: str | None = _rows(connection, _NEWEST, prefix=prefix)[0]["scorer"]
+    return found
+
+
+def read(connection: duckdb.DuckDBPyConnection, prefix: str, scorer: str | None = None) -> Record:
+    """The row whose id begins with `prefix`. UsageError as `forgetless show`."""
+    row = _rows(connection, "SELECT * FROM outcomes WHERE id = $id", id=full_id(connection, prefix))[0]
+    scores, scorers = scores_of(connection, row["id"], scorer)
+    scored = scores is not None and scores["logprob"] is not None
+    sampled = row["sampled_logprobs"]
+    size = len(row["token_ids"])
+    figures = scores if scores is not None and scored else {"logprob": sampled}
+    spans = [(span["start"], span["end"]) for span in row["target_spans"]]
+    tokens = Tokens.model_construct(
+        ids=row["token_ids"], pieces=pieces(connection, row["tokenizer"], row["token_ids"]),
+        is_target=[any(start <= position < end for start, end in spans) for position in range(size)],
+        **{name: figures.get(name) or [None] * size for name in ("logprob", "entropy", "rank")},
+    )  # fmt: skip
+    truth = row["parent_id"] or row["id"]
+    known = {name: row[name] for name in Record.model_fields if name in row}
+    return Record(
+        **known | {"metadata": json.loads(row["metadata"] or "{}")},
+        scorer=scores["scorer"] if scores else None, scorers=scorers,
+        source="scorer" if scored else "sampled" if sampled else "none",
+        perplexity=scores["perplexity"] if scores else None,
+        hard_share=scores["hard_tokens"] / scores["target_tokens"] if scores and scores["target_tokens"] else None,
+        tokens=tokens, versions=[VersionOf(**each) for each in _rows(connection, _VERSIONS, truth=truth)],
+    )  # fmt: skip
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, **params: Any) -> list[dict[str, Any]]:
+    return list(connection.sql(sql, params=params).to_arrow_table().to_pylist())
+
+
+def _cursor(place: float, last: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([place, last]).encode()).decode().rstrip("=")
+
+
+def _place(cursor: str) -> tuple[float, str]:
+    try:
+        place, last = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return float(place), str(last)
+    except (ValueError, TypeError, binascii.Error):
+        raise UsageError(
+            f"cursor {cursor!r} is none of ours", "take it from `next` of the page before"
+        ) from None

@@ -1,0 +1,55 @@
+"""/v1/stores/{s}/records: what is in a store, row by row and token by token."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic_core import to_json
+
+from forgetless.curator.service import records
+from forgetless.curator.service.problems import PROBLEMS
+from forgetless.curator.service.records import Filters, Record, RecordPage
+from forgetless.curator.service.responses import etag
+from forgetless.curator.service.service import Given, Service
+
+router = APIRouter(prefix="/v1/stores/{store}/records", tags=["records"], responses=PROBLEMS)
+
+
+@router.get("")
+def list_records(
+    store: str,
+    filters: Annotated[Filters, Query()],
+    service: Given,
+    snapshot: Annotated[int | None, Query(ge=1)] = None,
+) -> RecordPage:
+    """Rows by filters, a page at a time; `next` is the `cursor` of the page behind it."""
+    with service.stores.reading(store, snapshot) as connection:
+        return records.list_records(connection, filters)
+
+
+@router.get("/{id}", response_model=Record)
+def read_record(
+    store: str,
+    id: Annotated[str, Path(pattern="^[0-9a-f]{4,32}$")],
+    service: Given,
+    request: Request,
+    scorer: str | None = None,
+) -> Response:
+    """A row, by its id or the beginning of it, with its tokens and their statistics."""
+    version = etag(store, service.stores.state(service.stores.get(store)), id, scorer)
+    if request.headers.get("if-none-match") == version:
+        return Response(status_code=304, headers={"etag": version})
+    body = record_json(service, store, id, scorer)
+    return Response(
+        body, media_type="application/json", headers={"etag": version, "cache-control": "no-cache"}
+    )
+
+
+def record_json(service: Service, store: str, id: str, scorer: str | None) -> bytes:
+    """A record as JSON; made once while the store is as it is."""
+
+    def make() -> bytes:
+        with service.stores.reading(store) as connection:
+            return to_json(records.read(connection, id, scorer), inf_nan_mode="null")
+
+    opened = service.stores.get(store)
+    return service.kept.get((opened.path, service.stores.state(opened), id, scorer), make)
