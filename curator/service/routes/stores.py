@@ -1,6 +1,5 @@
 """/v1/stores: which there are, and what is in one."""
 
-from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -64,5 +63,5 @@ def read_comparison(
 ) -> dict[str, Any]:
     """A task's answers held against each other: as `forgetless compare --json`."""
     comparison = compare(service.stores.get(store), task, scorer)
-    found: dict[str, Any] = plain(asdict(comparison) | {"sentences": order(comparison)})
+    found: dict[str, Any] = plain(comparison.model_dump() | {"order": order(comparison)})
     return found
