@@ -3,16 +3,18 @@
 import base64
 import binascii
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import duckdb
 from pydantic import Field
 
-from forgetless.curator.report.record import full_id, pieces, scores_of
+from forgetless.curator.service.parts import Parts
+from forgetless.curator.service.problems import Problem
 from forgetless.schemas.base import Frozen
 from forgetless.schemas.errors import UsageError
-from forgetless.schemas.outcome import Kind, Rejection, Span, Status, Verdict
+from forgetless.schemas.outcome import OUTCOMES, Kind, Rejection, Span, Status, Verdict
 from forgetless.schemas.request import Message
 
 Order = Literal["newest", "oldest", "hardest", "easiest", "longest", "shortest"]
@@ -46,9 +48,12 @@ _CONDITIONS = {
     "max_perplexity": "s.perplexity <= $max_perplexity",
 }  # fmt: skip
 
-_VERSIONS = """
-    SELECT id, kind, step, task, fallback FROM records
-    WHERE id = $truth OR parent_id = $truth ORDER BY kind <> 'ground_truth', kind, id LIMIT 50"""
+_SHORT = ("status", "kind", "step", "task", "parent_id", "fallback")
+_SCORERS = ("scorer", "rejection", "created")
+_FIGURES = (
+    "scorer", "logprob", "entropy", "rank", "target_tokens", "perplexity", "hard_tokens",
+)  # fmt: skip
+SHOWN_VERSIONS = 50
 
 
 class Filters(Frozen):
@@ -192,30 +197,95 @@ def newest_scorer(connection: duckdb.DuckDBPyConnection, prefix: str | None) -> 
     return found
 
 
-def read(connection: duckdb.DuckDBPyConnection, prefix: str, scorer: str | None = None) -> Record:
-    """The row whose id begins with `prefix`. UsageError as `forgetless show`."""
-    row = _rows(connection, "SELECT * FROM outcomes WHERE id = $id", id=full_id(connection, prefix))[0]
-    scores, scorers = scores_of(connection, row["id"], scorer)
+def read(parts: Parts, files: Mapping[str, Sequence[str]], prefix: str, scorer: str | None = None) -> Record:
+    """The row whose id begins with `prefix`, its statistics by `scorer` (a prefix too; the newest if None).
+
+    Raises:
+        UsageError: several rows, or it is not scored by `scorer`.
+        Problem: 404, no such row.
+    """
+    row = _row(parts, files["outcomes"], prefix)
+    scores, scorers = _scores(parts, files["token_stats"], row["id"], scorer)
     scored = scores is not None and scores["logprob"] is not None
-    sampled = row["sampled_logprobs"]
-    size = len(row["token_ids"])
+    sampled, size = row["sampled_logprobs"], len(row["token_ids"])
     figures = scores if scores is not None and scored else {"logprob": sampled}
-    spans = [(span["start"], span["end"]) for span in row["target_spans"]]
     tokens = Tokens.model_construct(
-        ids=row["token_ids"], pieces=pieces(connection, row["tokenizer"], row["token_ids"]),
-        is_target=[any(start <= position < end for start, end in spans) for position in range(size)],
+        ids=row["token_ids"],
+        pieces=_pieces(parts, files["vocab"], row["tokenizer"], row["token_ids"]),
+        is_target=_is_target(row["target_spans"], size),
         **{name: figures.get(name) or [None] * size for name in ("logprob", "entropy", "rank")},
-    )  # fmt: skip
-    truth = row["parent_id"] or row["id"]
+    )
     known = {name: row[name] for name in Record.model_fields if name in row}
+    known |= {
+        name: row[name] or [] for name in ("messages", "verdicts")
+    }  # null where another tool wrote the row
     return Record(
         **known | {"metadata": json.loads(row["metadata"] or "{}")},
-        scorer=scores["scorer"] if scores else None, scorers=scorers,
+        scorer=scores["scorer"] if scores else None,
+        scorers=scorers,
         source="scorer" if scored else "sampled" if sampled else "none",
         perplexity=scores["perplexity"] if scores else None,
-        hard_share=scores["hard_tokens"] / scores["target_tokens"] if scores and scores["target_tokens"] else None,
-        tokens=tokens, versions=[VersionOf(**each) for each in _rows(connection, _VERSIONS, truth=truth)],
-    )  # fmt: skip
+        hard_share=scores["hard_tokens"] / scores["target_tokens"]
+        if scores and scores["target_tokens"]
+        else None,
+        tokens=tokens,
+        versions=_versions(parts, files["outcomes"], row["parent_id"] or row["id"]),
+    )
+
+
+def _row(parts: Parts, files: Sequence[str], prefix: str) -> dict[str, Any]:
+    found = list(parts.find(files, prefix, _SHORT))
+    if not found:
+        raise Problem(404, f"no row has an id that begins with {prefix!r}")
+    if len(found) > 1:
+        ids = ", ".join(part.columns["id"][row].as_py() for _, part, row in found[:8])
+        raise UsageError(f"{prefix!r} begins several ids: {ids}", "give more of the id")
+    return parts.row(*found[0], OUTCOMES.names)
+
+
+def _scores(
+    parts: Parts, files: Sequence[str], row_id: str, scorer: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """The row's statistics by the scorer that is wanted, and the names of all that have scored it, as
+    `forgetless.curator.report.record.scores_of` finds them."""
+    found = []
+    for file, part, row in parts.find(files, row_id, _SCORERS):
+        columns = {name: part.columns[name][row].as_py() for name in _SCORERS}
+        found.append(
+            ((columns["rejection"] is None, columns["created"]), columns["scorer"], (file, part, row))
+        )
+    found.sort(key=lambda each: each[0], reverse=True)
+    scorers = [name for _, name, _ in found]
+    chosen = [place for _, name, place in found if scorer is None or name.startswith(scorer)]
+    if scorer is not None and not chosen:
+        known = ", ".join(scorers) or "none"
+        raise UsageError(f"row {row_id!r} has no scores by {scorer!r}", f"its scorers: {known}")
+    return (parts.row(*chosen[0], _FIGURES) if chosen else None), scorers
+
+
+def _pieces(parts: Parts, files: Sequence[str], tokenizer: str, token_ids: Sequence[int]) -> list[str]:
+    """As `forgetless.curator.report.record.pieces`."""
+    known = parts.pieces(files).get(tokenizer, {})
+    return [known.get(token_id) or f"<{token_id}>" for token_id in token_ids]
+
+
+def _is_target(spans: Sequence[Mapping[str, int]], size: int) -> list[bool]:
+    mask = [False] * size
+    for span in spans:
+        mask[span["start"] : span["end"]] = [True] * (span["end"] - span["start"])
+    return mask
+
+
+def _versions(parts: Parts, files: Sequence[str], truth: str) -> list[VersionOf]:
+    """The row itself, and the records made from it."""
+    own = [part.columns.slice(row, 1).to_pylist()[0] for _, part, row in parts.find(files, truth, _SHORT)]
+    rows = [
+        row for row in own + parts.equal(files, "parent_id", truth, _SHORT) if row["status"] == "accepted"
+    ]
+    rows.sort(key=lambda row: (row["kind"] != "ground_truth", row["kind"], row["id"]))
+    return [
+        VersionOf(**{name: row[name] for name in VersionOf.model_fields}) for row in rows[:SHOWN_VERSIONS]
+    ]
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, **params: Any) -> list[dict[str, Any]]:

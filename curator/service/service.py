@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from forgetless.curator.service.access import Keys
 from forgetless.curator.service.ledger import Ledger
+from forgetless.curator.service.parts import Parts
 from forgetless.curator.service.queue import Queue
 from forgetless.curator.service.responses import Kept
 from forgetless.curator.service.settings import Settings
@@ -21,6 +22,7 @@ class Service:
         self.keys = Keys(settings.token)
         self.stores = Stores(settings)
         self.kept = Kept()
+        self.parts = Parts()
         self.ledger = Ledger(settings.home)
         self.queue = Queue(settings, self.ledger, self.stores)
         self.sql = SqlPool()

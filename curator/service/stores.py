@@ -25,6 +25,7 @@ class Stores:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._open: OrderedDict[tuple[object, ...], duckdb.DuckDBPyConnection] = OrderedDict()
+        self._files: dict[Path, tuple[object, dict[str, list[str]]]] = {}
         self._guard = threading.Lock()
 
     def paths(self) -> dict[str, Path]:
@@ -70,6 +71,14 @@ class Stores:
             cursor = self._open[key].cursor()
         with cursor:
             yield cursor
+
+    def files(self, store: Store) -> dict[str, list[str]]:
+        """Table → committed parts, as it is now."""
+        key = (store.path, self.state(store))
+        found = self._files.get(store.path)
+        if found is None or found[0] != key:
+            found = self._files[store.path] = (key, store.files())
+        return found[1]
 
     @staticmethod
     def state(store: Store) -> tuple[int, ...]:

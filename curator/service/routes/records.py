@@ -45,11 +45,6 @@ def read_record(
 
 
 def record_json(service: Service, store: str, id: str, scorer: str | None) -> bytes:
-    """A record as JSON; made once while the store is as it is."""
-
-    def make() -> bytes:
-        with service.stores.reading(store) as connection:
-            return to_json(records.read(connection, id, scorer), inf_nan_mode="null")
-
-    opened = service.stores.get(store)
-    return service.kept.get((opened.path, service.stores.state(opened), id, scorer), make)
+    """A record as JSON."""
+    files = service.stores.files(service.stores.get(store))
+    return to_json(records.read(service.parts, files, id, scorer), inf_nan_mode="null")
