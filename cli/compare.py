@@ -53,7 +53,7 @@ def compare(
 
 
 def _print_json(comparison: "Comparison", to: Path | None) -> None:
-    from forgetless.cli.plain import plain
+    from forgetless.curator.plain import plain
     from forgetless.curator.report.order import order
     from forgetless.curator.report.picture import draw_comparison
 

@@ -33,7 +33,7 @@ def show(store: Path, row: str, scorer: str | None, as_json: bool) -> None:
 
 
 def _json(view: "RecordView") -> Any:
-    from forgetless.cli.plain import plain
+    from forgetless.curator.plain import plain
 
     per_token = {
         "pieces": [m.piece for m in view.marks],

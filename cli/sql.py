@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
     from rich.table import Table
 
@@ -58,7 +57,7 @@ def _print_table(rows: "pa.Table") -> None:
 
 def _print_json(rows: "pa.Table") -> None:
     """A JSON array with an object on each line."""
-    from forgetless.cli.plain import plain
+    from forgetless.curator.plain import plain
 
     lines = (json.dumps(plain(row), ensure_ascii=False) for row in rows.to_pylist())
     click.echo("[" + ",\n ".join(lines) + "]")
@@ -66,7 +65,7 @@ def _print_json(rows: "pa.Table") -> None:
 
 def _print_csv(rows: "pa.Table") -> None:
     """CSV with a header; lists and structs as JSON, NULL as nothing."""
-    from forgetless.cli.plain import plain
+    from forgetless.curator.plain import plain
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(rows.column_names)
@@ -81,16 +80,14 @@ def _print_views(store: "Store", snapshot: int | None) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from forgetless.curator.store.macros import MACROS
-    from forgetless.curator.store.views import ABOUT
+    from forgetless.curator.store.catalog import catalog
 
     table = _plain_table()
     with store.connect(snapshot) as connection:
-        for name, about in ABOUT.items():
-            table.add_row(name, Text(about) + Text(f"\n{_columns(connection, name)}", "dim"))
-        for macro in MACROS:
-            shown = _columns(connection, f"{macro.name}()") if macro.is_table else "a value"
-            table.add_row(macro.name, Text(macro.about) + Text(f"\n{macro.call}: {shown}", "dim"))
+        for source in catalog(connection):
+            shown = ", ".join(name for name, _ in source.columns) or "a value"
+            called = f"{source.call}: " if source.call != source.name else ""
+            table.add_row(source.name, Text(source.about) + Text(f"\n{called}{shown}", "dim"))
     Console().print(table)
 
 
@@ -108,10 +105,6 @@ def _explain_views() -> None:
     for macro in MACROS:
         table.add_row(macro.name, Text(f"{macro.about}\n{macro.call}") + Text(f"\n{macro.example}", "dim"))
     Console().print(table)
-
-
-def _columns(connection: "duckdb.DuckDBPyConnection", source: str) -> str:
-    return ", ".join(connection.sql(f"FROM {source} LIMIT 0").columns)
 
 
 def _plain_table() -> "Table":

@@ -27,7 +27,7 @@ def status(store: Path, as_json: bool) -> None:
 
     summary = summarise(Store.open(store))
     if as_json:
-        from forgetless.cli.plain import plain
+        from forgetless.curator.plain import plain
 
         click.echo(json.dumps(plain(summary), ensure_ascii=False, indent=2))
     else:

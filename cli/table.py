@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from forgetless.cli.plain import plain
+from forgetless.curator.plain import plain
 from forgetless.curator.report.visible import one_line
 
 SHOWN_ROWS = 200

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from forgetless.curator.store.confined import connect_confined, one_select, sql_error
 from forgetless.curator.store.delta import Table, disk_errors
 from forgetless.curator.store.views import init_statements
 from forgetless.schemas.base import Frozen
@@ -157,6 +158,8 @@ class Store:
 
     def connect(self, snapshot: int | None = None, query: str | None = None) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB connection with the views over the committed files; those for `query`, if given."""
+        if _is_confined():
+            return connect_confined(self, snapshot, query)
         connection = duckdb.connect()
         # Each view that reads a table asks for its layout: of the footers that are read already. DuckDB's bar for
         # long queries would be drawn into what a program prints.
@@ -171,11 +174,15 @@ class Store:
         with self.connect(snapshot, sql) as connection:
             for name, table in tables.items():
                 connection.register(name, table)
+            if _is_confined():
+                one_select(connection, sql)
             try:
                 relation = connection.sql(sql)
                 return pa.table({}) if relation is None else relation.to_arrow_table()
             except duckdb.Error as error:
-                message = " ".join(str(error).split("\n\n")[0].split())
-                raise UsageError(
-                    f"SQL: {message}", "`forgetless sql STORE` lists the views and their columns"
-                ) from None
+                raise sql_error(error) from None
+
+
+def _is_confined() -> bool:
+    """In a job of the service parts of queries came over the network."""
+    return os.environ.get("FORGETLESS_CONFINED") == "1"

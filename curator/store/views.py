@@ -124,11 +124,13 @@ EXAMPLES = {
 """A query for each view."""
 
 
-def init_statements(files: Mapping[str, Sequence[str]], query: str | None = None) -> list[str]:
+def init_statements(
+    files: Mapping[str, Sequence[str]], query: str | None = None, tables: bool = True
+) -> list[str]:
     """Statements that any DuckDB client can run: views over `files` (table → committed parts), and macros.
 
     With a `query`, only those that it names and what they are made of: DuckDB takes some milliseconds for each.
-    All of them where it names none, as `SHOW TABLES` does.
+    All of them where it names none, as `SHOW TABLES` does. Without `tables`, only what is made of these.
     """
     made = {
         name: f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{', '.join(map(_quote, parts))}])"
@@ -141,7 +143,7 @@ def init_statements(files: Mapping[str, Sequence[str]], query: str | None = None
     chosen = []
     for name in reversed(made):  # what each is made of stands before it
         if name in wanted:
-            chosen.append(made[name])
+            chosen += [made[name]] if tables or name not in files else []
             wanted = wanted if name in files else wanted | _words(made[name])
     return chosen[::-1]
 
