@@ -82,8 +82,9 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             or runs other SQL. DuckDB's own words where it cannot be parsed.
     """
     try:
+        sql.encode()  # half a surrogate pair is no text
         statements = connection.extract_statements(sql)
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeError) as error:
         raise sql_error(error) from None
     kinds = [statement.type.name for statement in statements]
     if kinds != ["SELECT"]:
@@ -100,7 +101,7 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         _check(node)
 
 
-def sql_error(error: duckdb.Error) -> UsageError:
+def sql_error(error: Exception) -> UsageError:
     """In DuckDB's own words, without the excerpt of the query."""
     message = " ".join(str(error).split("\n\n")[0].split())
     return UsageError(f"SQL: {message}", "`forgetless sql STORE` lists the views and their columns")
