@@ -72,7 +72,7 @@ def test_the_wheel_holds_the_demo_models(wheel: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "files"),
     [
-        ("curator/report/page", {"frame.html", "page.html", "page.css", "page.js"}),
+        ("curator/report/page", {"frame.html", "page.html", "page.css", "tokens.js"}),
         ("train/page/template", {"run.html", "run.css"}),
     ],
 )

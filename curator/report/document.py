@@ -5,13 +5,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from forgetless.curator.report.visible import one_line, safe, tangible
+from forgetless.curator.report.templates import PAGE, environment
 from forgetless.schemas.errors import UsageError
 
-PAGE = Path(__file__).parent / "page"
+SCRIPTS = ("theme.js", "tokens.js", "figures.js")
+"""Of every page, in this order; each works alone."""
 
 
 def document(template: str, folder: Path, style: str, **values: Any) -> str:
@@ -19,21 +19,11 @@ def document(template: str, folder: Path, style: str, **values: Any) -> str:
 
     All that is put into it is escaped, and the page allows no script or style but its own.
     """
-    style, script = (PAGE / "page.css").read_text() + style, (PAGE / "page.js").read_text()
-    environment = Environment(
-        loader=FileSystemLoader([folder, PAGE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        safe_text=safe, one_line=one_line, piece=lambda text: tangible(text).replace(" ", "␣"),
-        count="{:,}".format, percent="{:.1%}".format, short=lambda name: str(name)[:12],
-        when=lambda time: time.strftime("%-d %B %Y, %H:%M UTC"),
-    )  # fmt: skip
-    environment.globals.update(values)
-    return environment.get_template(template).render(
+    style = (PAGE / "page.css").read_text() + style
+    script = "".join((PAGE / name).read_text() for name in SCRIPTS)
+    templates = environment(folder)
+    templates.globals.update(values)
+    return templates.get_template(template).render(
         style=Markup(style), script=Markup(script), policy=_policy(style, script)
     )
 

@@ -9,13 +9,14 @@ from markupsafe import Markup
 from forgetless.curator.report import svg
 from forgetless.curator.report.answers import ALL_KINDS
 from forgetless.curator.report.distribution import TOKEN_STEP, Distribution
-from forgetless.curator.report.document import PAGE, document
+from forgetless.curator.report.document import document
 from forgetless.curator.report.examples import SHOWN_TOKENS
 from forgetless.curator.report.hardest import AROUND, POOL
 from forgetless.curator.report.heatmap import LEVELS, Mark
 from forgetless.curator.report.order import figure, interval_text
 from forgetless.curator.report.overview import Overview
 from forgetless.curator.report.survival import Ending, Stage
+from forgetless.curator.report.templates import PAGE
 from forgetless.curator.report.visible import tangible
 from forgetless.schemas.tables import HARD_PERPLEXITY
 
@@ -26,16 +27,21 @@ DEFAULT = min(range(len(THRESHOLDS)), key=lambda i: abs(THRESHOLDS[i] - HARD_PER
 
 def render(overview: Overview) -> str:
     """The page."""
-    return document(
-        "page.html", PAGE, _level_styles(), o=overview, **_figures(overview.distributions),
-        svg=svg, heatmap=heatmap, LEVELS=LEVELS, HARD=HARD_PERPLEXITY, THRESHOLDS=THRESHOLDS, DEFAULT=DEFAULT,
-        SHOWN_TOKENS=SHOWN_TOKENS, KINDS=ALL_KINDS, AROUND=AROUND, POOL=POOL,
-        figure=figure, interval_text=interval_text, axis_of=_axis_of,
-        parts_of=_parts_of, named_endings=_named_endings, classes_of=_classes_of,
-        kinds_of_hardest=[kind for kind in ALL_KINDS if any(h.kind == kind for h in overview.hardest)],
-        has_examples=any(each.examples for each in overview.versions),
-        refused=[(s, e) for s in overview.stages for e in s.endings if e.role == "refused"],
-    )  # fmt: skip
+    return document("page.html", PAGE, level_styles(), **values(overview))
+
+
+def values(overview: Overview) -> dict[str, Any]:
+    """What the page's templates work with."""
+    return {
+        "o": overview, **_figures(overview.distributions),
+        "svg": svg, "heatmap": heatmap, "LEVELS": LEVELS, "HARD": HARD_PERPLEXITY, "THRESHOLDS": THRESHOLDS,
+        "DEFAULT": DEFAULT, "SHOWN_TOKENS": SHOWN_TOKENS, "KINDS": ALL_KINDS, "AROUND": AROUND, "POOL": POOL,
+        "figure": figure, "interval_text": interval_text, "axis_of": _axis_of,
+        "parts_of": _parts_of, "named_endings": _named_endings, "classes_of": _classes_of,
+        "kinds_of_hardest": [kind for kind in ALL_KINDS if any(h.kind == kind for h in overview.hardest)],
+        "has_examples": any(each.examples for each in overview.versions),
+        "refused": [(s, e) for s in overview.stages for e in s.endings if e.role == "refused"],
+    }  # fmt: skip
 
 
 def heatmap(marks: Sequence[Mark]) -> Markup:
@@ -95,7 +101,8 @@ def _classes_of(d: Distribution) -> list[tuple[str, float]]:
     return [(f"l{level}", count / d.tokens) for level, count in enumerate(d.levels) if count]
 
 
-def _level_styles() -> str:
+def level_styles() -> str:
+    """The colours of the classes of perplexity."""
     return "".join(
         f".l{i}{{background:{level.background};color:{level.foreground};fill:{level.background}}}"
         f".on.l{i}{{fill:{level.foreground}}}"

@@ -66,7 +66,9 @@ def add_handlers(app: FastAPI) -> None:
 
 def _handler(answer: Callable[[Any], Response]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
-        return answer(error)
+        from forgetless.curator.service.rendering import shown_to_people
+
+        return shown_to_people(request, answer(error))
 
     return handle
 

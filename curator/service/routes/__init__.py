@@ -1,10 +1,10 @@
 """One file for each noun of the API, and the pages."""
 
 from forgetless.curator.service.routes import (
+    assets,
     evals,
     health,
     jobs,
-    pages,
     recipes,
     records,
     sql,
@@ -14,5 +14,5 @@ from forgetless.curator.service.routes import (
 from forgetless.curator.service.routes import exports as exports
 
 ROUTERS = [
-    each.router for each in (health, jobs, stores, records, sql, exports, evals, recipes, templates, pages)
+    each.router for each in (health, jobs, stores, records, sql, exports, evals, recipes, templates, assets)
 ]
