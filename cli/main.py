@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import click
 
+from forgetless.curator.lifetime import die_with_parent
 from forgetless.schemas.errors import BAD_USAGE, DISK, FAILED, ForgetlessError, UsageError
 
 SECTIONS = {
@@ -72,6 +73,8 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGTERM, _terminate)
+    if parent := os.environ.pop("FORGETLESS_PARENT", None):  # a job of the service; its own children are not
+        die_with_parent(int(parent))
     # OpenMP's threads spin while they wait for each other: beside any other busy process that costs up to ten
     # times the throughput. It is read once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

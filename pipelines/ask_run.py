@@ -52,7 +52,7 @@ class AskRun:
             results = engine.generate(chain([first], requests))
             for row in in_threads(self._row, results, self.stage.workers):
                 self.chunk.add([row])
-                progress.advance(1, rate.text())
+                progress.advance(1, tokens_per_second=rate.per_second())
 
     def _new_gate(self) -> Gate | None:
         if self.stage.filters is None:
@@ -117,8 +117,9 @@ class _Rate:
         self._engine = engine
         self._began, self._tokens = 0.0, 0
 
-    def text(self) -> str:
+    def per_second(self) -> float | None:
+        """None while it is too early to tell."""
         if not self._began:
             self._began, self._tokens = time.monotonic(), self._engine.stats.tokens
         elapsed = time.monotonic() - self._began
-        return f"{(self._engine.stats.tokens - self._tokens) / elapsed:,.0f} tok/s" if elapsed > 1 else ""
+        return (self._engine.stats.tokens - self._tokens) / elapsed if elapsed > 1 else None
