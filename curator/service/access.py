@@ -6,9 +6,10 @@ import os
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +29,7 @@ HEADERS = {
     "frame-ancestors 'none'",
     "cache-control": "no-cache",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # none: forms would be sent with Origin: null
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
@@ -52,11 +53,15 @@ class Keys:
         self._code = None if right else self._code
         return right
 
+    def opens(self, token: str) -> bool:
+        """Whether it is the token."""
+        return _same(token, self.token)
+
     def knows(self, headers: Headers) -> bool:
         """Whether a request carries the token, or the cookie."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return _same(token.strip(), self.token)
+            return self.opens(token.strip())
         return _same(_cookie(headers), self.session)
 
 
@@ -119,10 +124,7 @@ class Access:
         if refusal:
             await refusal(scope, receive, sender)
             return
-        try:
-            await self.app(scope, _limited(receive, self.limit), sender)
-        except _TooLarge:
-            await self._too_large()(scope, receive, sender)
+        await self.app(scope, _limited(receive, self.limit), sender)
 
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
         path, unsafe = scope["path"], scope["method"] not in SAFE
@@ -134,12 +136,12 @@ class Access:
         if path in OPEN or path.startswith("/static/"):
             return None
         if not self.keys.knows(headers):
-            return self._unknown(headers)
+            return self._unknown(scope, headers)
         if unsafe and origin is None and "authorization" not in headers:
             return problem(403, "a request that changes something must name its Origin, or carry the token")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.limit:
-            return self._too_large()
+            return problem(413, _too_large(self.limit))
         return None
 
     def _own(self, origin: str) -> bool:
@@ -149,21 +151,20 @@ class Access:
             return False
         return parts.scheme in ("http", "https") and parts.netloc in self.hosts
 
-    def _unknown(self, headers: Headers) -> ASGIApp:
+    def _unknown(self, scope: Scope, headers: Headers) -> ASGIApp:
         if "text/html" in headers.get("accept", ""):
-            return RedirectResponse("/login", 303)
+            query = scope["query_string"].decode("latin-1")
+            wanted = scope["path"] + (f"?{query}" if query else "")
+            return RedirectResponse("/login" if wanted == "/" else f"/login?{urlencode({'next': wanted})}", 303)
         response = problem(
             401, "no valid token", "Authorization: Bearer …; `forgetless serve` says where it lies"
         )
         response.headers["www-authenticate"] = "Bearer"
         return response
 
-    def _too_large(self) -> ASGIApp:
-        return problem(413, f"the body is larger than {self.limit:,} bytes")
 
-
-class _TooLarge(Exception):
-    pass
+def _too_large(limit: int) -> str:
+    return f"the body is larger than {limit:,} bytes"
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
@@ -175,7 +176,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > limit:
-            raise _TooLarge
+            raise HTTPException(413, _too_large(limit))
         return message
 
     return counted

@@ -3,11 +3,14 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
+from forgetless.curator.service.ledger import Job
 from forgetless.curator.service.problems import PROBLEMS
+from forgetless.curator.service.routes.jobs import CREATED, Key, create
 from forgetless.curator.service.service import Given
 from forgetless.schemas.base import Frozen
+from forgetless.schemas.jobs import Eval
 
 router = APIRouter(prefix="/v1/evals", tags=["evals"], responses=PROBLEMS)
 
@@ -18,7 +21,7 @@ _EVALS = """
     ORDER BY created DESC, run_id, phase, task, metric LIMIT $limit OFFSET $offset"""
 
 
-class Eval(Frozen):
+class Measured(Frozen):
     """One measured figure."""
 
     run_id: str
@@ -40,9 +43,15 @@ class Eval(Frozen):
 class EvalPage(Frozen):
     """Figures, the newest first."""
 
-    evals: list[Eval]
+    evals: list[Measured]
     next: int | None
     """The `offset` of the next page; null on the last."""
+
+
+@router.post("", status_code=201, responses=CREATED)
+async def create_eval(asked: Eval, service: Given, response: Response, key: Key = None) -> Job:
+    """Queue a measurement of a model by a suite; as a job of the verb `eval`."""
+    return await create(service, asked, key, response)
 
 
 @router.get("")
@@ -60,4 +69,4 @@ def list_evals(
     with service.stores.reading(store) as connection:
         rows = connection.sql(_EVALS, params=given).to_arrow_table().to_pylist()
     more = len(rows) > limit
-    return EvalPage(evals=[Eval(**row) for row in rows[:limit]], next=offset + limit if more else None)
+    return EvalPage(evals=[Measured(**row) for row in rows[:limit]], next=offset + limit if more else None)
