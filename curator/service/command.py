@@ -59,7 +59,7 @@ async def run_command(arguments: Sequence[str | Path], folder: Path, seconds: fl
 
 def command(arguments: Sequence[str | Path]) -> list[str]:
     """The command line, whatever lies in the folder that it is started in."""
-    return [sys.executable, "-P", "-m", "forgetless.cli.main", *map(str, arguments)]
+    return [sys.executable, "-P", "-m", "forgetless.cli", *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:

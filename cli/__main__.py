@@ -1,0 +1,5 @@
+"""`python -m forgetless.cli`: the console script, where nothing but the interpreter is known."""
+
+from forgetless.cli.main import main
+
+main()
