@@ -127,7 +127,7 @@ _READ = [column for column in _jobs.c if column.name not in _HIDDEN]
 
 
 class Ledger:
-    """Jobs and their events. Calls take less than a millisecond, from any thread."""
+    """Jobs and their events. A call takes about a millisecond, from any thread."""
 
     def __init__(self, home: Path) -> None:
         self._engine = sa.create_engine(f"sqlite:///{home / 'jobs.sqlite'}", connect_args={"timeout": 10})

@@ -72,6 +72,10 @@ class Queue:
         """A job's own folder: settings, log, output."""
         return self._settings.home / "jobs" / id
 
+    def job(self, id: str) -> Job:
+        """As the ledger has it; Problem 404 if there is none of this id."""
+        return self._ledger.job(id)
+
     async def start(self) -> None:
         """Go on with the jobs that were left.
 
