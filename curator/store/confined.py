@@ -83,10 +83,11 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """
     try:
         sql.encode()  # half a surrogate pair is no text
-        statements = connection.extract_statements(sql)
-    except (duckdb.Error, UnicodeError) as error:
+        kinds = [statement.type.name for statement in connection.extract_statements(sql)]
+    except duckdb.Error as error:
         raise sql_error(error) from None
-    kinds = [statement.type.name for statement in statements]
+    except ValueError:  # DuckDB's client for Python lacks names for some kinds
+        kinds = ["something without a name"]
     if kinds != ["SELECT"]:
         found = ", ".join(kinds) or "nothing"
         raise UsageError(f"SQL: one SELECT is taken here, not {found}", "send a single SELECT statement")

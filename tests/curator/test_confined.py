@@ -130,7 +130,7 @@ def test_what_only_reads_is_taken(store: Store, query: str) -> None:
 REFUSED = [
     "", "-- nothing", ";", "SELECT 1; SELECT 2", "SELECT", "SELECT 'a", "\ud800", "EXPLAIN SELECT 1",
     "EXPLAIN ANALYZE SELECT 1", "PRAGMA version", "CALL range(3)", "SET threads = 1", "RESET threads",
-    "PREPARE p AS SELECT 1", "EXECUTE p", "BEGIN", "CREATE TABLE t AS SELECT 1", "DROP VIEW records",
+    "PREPARE p AS SELECT 1", "EXECUTE p", "BEGIN", "CREATE TABLE t AS SELECT 1", "DROP VIEW records", "UPDATE EXTENSIONS",
     "WITH s AS (COPY (SELECT 1) TO 'x.csv') SELECT 1", "WITH s AS (COPY (SELECT 1) TO 'x.csv') FROM s",
     "FROM (WITH s AS (COPY (SELECT 1) TO 'x.csv') SELECT 1)",
     "WITH a AS (WITH b AS (COPY (SELECT 1) TO 'x.csv') SELECT 1) FROM a",
