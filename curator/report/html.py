@@ -1,7 +1,8 @@
 """A store's report as one HTML page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup
@@ -22,6 +23,9 @@ from forgetless.schemas.tables import HARD_PERPLEXITY
 
 THRESHOLDS = [math.exp(TOKEN_STEP * edge) for edge in range(6, 231, 4)]
 """Where the page can set the threshold: from 1.13 to 98, with 2.5 among them."""
+CHUNK, LONGEST_CHUNK = 200, 600
+"""Tokens."""
+_TOKEN = Markup('<span class="{}" data-v="{}">{}</span>')
 DEFAULT = min(range(len(THRESHOLDS)), key=lambda i: abs(THRESHOLDS[i] - HARD_PERPLEXITY))
 
 
@@ -30,10 +34,10 @@ def render(overview: Overview) -> str:
     return document("page.html", PAGE, level_styles(), **values(overview))
 
 
-def values(overview: Overview) -> dict[str, Any]:
-    """What the page's templates work with."""
+def values(overview: Overview, address: Callable[[str], str] | None = None) -> dict[str, Any]:
+    """What the page's templates work with. `address`: where the record of an id is shown."""
     return {
-        "o": overview, **_figures(overview.distributions),
+        "o": overview, "address": address, **_figures(overview.distributions),
         "svg": svg, "heatmap": heatmap, "LEVELS": LEVELS, "HARD": HARD_PERPLEXITY, "THRESHOLDS": THRESHOLDS,
         "DEFAULT": DEFAULT, "SHOWN_TOKENS": SHOWN_TOKENS, "KINDS": ALL_KINDS, "AROUND": AROUND, "POOL": POOL,
         "figure": figure, "interval_text": interval_text, "axis_of": _axis_of,
@@ -44,21 +48,42 @@ def values(overview: Overview) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def heatmap(marks: Sequence[Mark]) -> Markup:
-    """Tokens one behind another; each carries its numbers as position|id|log-prob|rank|entropy."""
-    return Markup("").join(map(_token, marks))
+def heatmap(marks: Sequence[Mark], kept: Collection[int] = ()) -> Markup:
+    """Tokens one behind another; each carries its numbers as position|id|log-prob|rank|entropy.
+
+    `kept`: positions that no mask drops.
+    """
+    found = []
+    for coloured, group in groupby(marks, lambda m: m.level is not None):
+        if coloured:
+            found += [_token(m, m.position in kept) for m in group]
+        else:
+            found.append(Markup("<span>{}</span>").format("".join(map(_text, group))))
+    return Markup("").join(found)
 
 
-def _token(m: Mark) -> Markup:
+def chunks(marks: Sequence[Mark]) -> Iterator[Sequence[Mark]]:
+    """Pieces of a long heatmap that can be laid out apart: each ends with a line, unless lines are very long."""
+    start = 0
+    for place, m in enumerate(marks, 1):
+        if place - start >= LONGEST_CHUNK or (place - start >= CHUNK and "\n" in m.piece):
+            yield marks[start:place]
+            start = place
+    if start < len(marks):
+        yield marks[start:]
+
+
+def _text(m: Mark) -> str:
     text = tangible(m.piece) if m.piece.strip(" ") else m.piece.replace(" ", "␣")
-    text += "\n" if "\n" in m.piece else ""
-    if m.level is None:
-        return Markup("<span>{}</span>").format(text)
-    name = f"t l{LEVELS.index(m.level)}" + (" h" if m.is_hard else "")
-    numbers = (m.position, m.token_id, _number(m.logprob), m.rank, _number(m.entropy))
-    return Markup('<span class="{}" data-v="{}">{}</span>').format(
-        name, "|".join("" if n is None else str(n) for n in numbers), text
-    )
+    return text + ("\n" if "\n" in m.piece else "")
+
+
+def _token(m: Mark, is_kept: bool) -> Markup:
+    assert m.level
+    name = f"t l{LEVELS.index(m.level)}" + (" e" if is_kept else " h" if m.is_hard else "")
+    exact = None if m.logprob is None else f"{m.logprob:.9g}"  # a mask compares it
+    numbers = (m.position, m.token_id, exact, m.rank, _number(m.entropy))
+    return _TOKEN.format(name, "|".join("" if n is None else str(n) for n in numbers), _text(m))
 
 
 def _number(value: float | None) -> str | None:

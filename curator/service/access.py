@@ -155,7 +155,9 @@ class Access:
         if "text/html" in headers.get("accept", ""):
             query = scope["query_string"].decode("latin-1")
             wanted = scope["path"] + (f"?{query}" if query else "")
-            return RedirectResponse("/login" if wanted == "/" else f"/login?{urlencode({'next': wanted})}", 303)
+            return RedirectResponse(
+                "/login" if wanted == "/" else f"/login?{urlencode({'next': wanted})}", 303
+            )
         response = problem(
             401, "no valid token", "Authorization: Bearer …; `forgetless serve` says where it lies"
         )

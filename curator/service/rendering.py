@@ -49,6 +49,11 @@ def page(
     return HTMLResponse(text, status)
 
 
+def login_page(after: str, said: str, status: int = 200) -> HTMLResponse:
+    """The form for the token. `after`: where it leads; `said`: why it is shown again."""
+    return HTMLResponse(fragment("login.html", after=after, said=said), status)
+
+
 def error_page(request: Request, status: int, detail: str, hint: str = "") -> HTMLResponse:
     """What went wrong, and the way out."""
     title = ADVICE.get(status, "That did not work.")

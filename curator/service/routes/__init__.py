@@ -5,14 +5,30 @@ from forgetless.curator.service.routes import (
     evals,
     health,
     jobs,
+    login,
     recipes,
     records,
     sql,
+    store_pages,
     stores,
     templates,
 )
 from forgetless.curator.service.routes import exports as exports
 
 ROUTERS = [
-    each.router for each in (health, jobs, stores, records, sql, exports, evals, recipes, templates, assets)
+    each.router
+    for each in (
+        health,
+        jobs,
+        stores,
+        records,
+        sql,
+        exports,
+        evals,
+        recipes,
+        templates,
+        assets,
+        login,
+        store_pages,
+    )
 ]

@@ -12,7 +12,7 @@ export function inserted() {
 async function fill(element) {
   element.setAttribute("aria-busy", "true");
   try {
-    const response = await fetch(element.dataset.from, { headers: { accept: "text/html;fragment, application/problem+json" } });
+    const response = await fetch(element.dataset.from, { headers: { accept: "application/problem+json" } });
     if (!response.ok) throw await problem(response);
     element.innerHTML = await response.text();
     inserted();

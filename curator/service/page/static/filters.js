@@ -1,0 +1,11 @@
+// Forms whose fields stand in the address: a choice is sent at once, what is empty is left out.
+for (const form of document.querySelectorAll("form[data-submits]")) {
+  form.addEventListener("change", (event) => { if (event.target.matches("select")) form.requestSubmit(); });
+  form.addEventListener("submit", () => {
+    for (const field of form.querySelectorAll("input, select")) field.disabled ||= !field.value;
+  });
+}
+// Back in the history, the fields are there again.
+addEventListener("pageshow", () => {
+  for (const field of document.querySelectorAll("form[data-submits] :disabled")) field.disabled = false;
+});
