@@ -233,15 +233,17 @@ class Ledger:
                 for row in connection.execute(query)
             ]
 
-    def change(self, job: Job, events: Sequence[tuple[Type, Any]] = (), **values: Any) -> Job:
-        """Columns and events together, or none of them."""
+    def change(
+        self, job: Job, events: Sequence[tuple[Type, Any]] = (), **values: Any
+    ) -> tuple[Job, list[Event]]:
+        """Columns and events together, or none of them: the job as it is then, and the events as they are kept."""
         progress = [data for type, data in events if type == "progress"]
         values |= {"progress": progress[-1]} if progress else {}
         with self._writing.begin() as connection:
             if values:
                 connection.execute(sa.update(_jobs).where(_jobs.c.number == job.number).values(values))
-            _append(connection, job.number, events)
-        return self.job(job.id)
+            kept = _append(connection, job.number, events)
+        return self.job(job.id), kept
 
 
 def new_id() -> str:
@@ -273,20 +275,19 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def _append(connection: sa.Connection, job: int, events: Sequence[tuple[Type, Any]]) -> None:
+def _append(connection: sa.Connection, job: int, events: Sequence[tuple[Type, Any]]) -> list[Event]:
     if not events:
-        return
+        return []
     last = (
         connection.execute(sa.select(sa.func.max(_events.c.number)).where(_events.c.job == job)).scalar() or 0
     )
     now = time.time()
-    connection.execute(
-        sa.insert(_events),
-        [
-            {"job": job, "number": number, "type": type, "data": data, "time": now}
-            for number, (type, data) in enumerate(events, last + 1)
-        ],
-    )
+    rows = [
+        {"number": number, "type": type, "data": data, "time": now}
+        for number, (type, data) in enumerate(events, last + 1)
+    ]
+    connection.execute(sa.insert(_events), [{"job": job} | row for row in rows])
+    return [Event.model_validate(row | {"time": _time(now)}) for row in rows]
 
 
 def _job(row: Any) -> Job:

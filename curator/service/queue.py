@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ LOOK_SECONDS = 0.1
 """Between two looks at the log of a running job."""
 END_SECONDS = 30.0
 """A process that was asked to end is killed then."""
+RECENT = 200
+"""Events of a job that are kept in memory until it ends: a hundred who follow it are not a hundred queries each time."""
 RESULT_BYTES = 1_000_000
 STOPPED = (130, 143, -2, -9, -15)
 """Exit codes of a process that was asked to end."""
@@ -65,6 +68,7 @@ class Queue:
         self._settings, self._ledger, self._stores = settings, ledger, stores
         self._runs: dict[str, Run] = {}
         self._bells: dict[str, asyncio.Event] = {}
+        self._recent: dict[str, deque[Event]] = {}
         self._lock: int | None = None
         self.is_running = False
 
@@ -153,19 +157,30 @@ class Queue:
         """A job's events behind number `after`, those to come included, up to its end."""
         while True:
             bell = self._bells.setdefault(id, asyncio.Event())
-            job = self._ledger.job(id)  # before the events: its end and the event of it come together
-            found = self._ledger.events(job, after)
+            found, ended = self._behind(id, after)
             for event in found:
                 yield event
                 after = event.number
             if not found:
-                if job.state in ENDED or not self.is_running:
+                if ended or not self.is_running:
                     return
                 await bell.wait()
 
+    def _behind(self, id: str, after: int) -> tuple[list[Event], bool]:
+        """Events behind number `after`, and whether the job has ended."""
+        recent = self._recent.get(id)
+        if recent and recent[0].number <= after + 1:
+            return [event for event in recent if event.number > after], False
+        job = self._ledger.job(id)  # before the events: its end and the event of it come together
+        return self._ledger.events(job, after), job.state in ENDED
+
     def _change(self, job: Job, events: Sequence[Told] = (), **values: Any) -> Job:
         """Commit, then tell."""
-        job = self._ledger.change(job, events, **values)
+        job, kept = self._ledger.change(job, events, **values)
+        if job.state in ENDED:
+            self._recent.pop(job.id, None)
+        elif kept:
+            self._recent.setdefault(job.id, deque(maxlen=RECENT)).extend(kept)
         if events and (bell := self._bells.pop(job.id, None)):
             bell.set()
         return job

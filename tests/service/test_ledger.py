@@ -27,11 +27,12 @@ def test_a_job_is_read_as_it_was_written(ledger: Ledger, tmp_path: Path) -> None
     assert (job.state, job.attempts, job.stores, job.writes) == ("queued", 0, ["a"], [Path("/s/a")])
     assert job.request == {"verb": "verify", "store": "a"} and job.created.tzinfo is not None
     progress = {"label": "b", "done": 1, "total": 2}
-    changed = ledger.change(
+    changed, kept = ledger.change(
         job, [("log", {"line": "x"}), ("progress", progress)], state="running", pid=7, offset=9
     )
     assert changed.progress and changed.progress.total == 2 and changed.pid == 7
     assert Ledger(tmp_path).job(job.id) == changed
+    assert kept == ledger.events(job, 1)
     assert [(e.number, e.type) for e in ledger.events(job)] == [(1, "state"), (2, "log"), (3, "progress")]
     assert [e.number for e in ledger.events(job, 1, 1)] == [2] and ledger.events(job, 3) == []
 
