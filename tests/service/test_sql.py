@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,10 @@ from typing import Any
 
 import pytest
 from asked import asked_store
+from starlette.testclient import TestClient
 
+from forgetless.curator.service.app import create_app
+from forgetless.curator.service.settings import Settings
 from forgetless.curator.service.sql_pool import SqlAnswer, SqlPool
 from forgetless.curator.store import Store
 from forgetless.curator.store.macros import MACROS
@@ -197,6 +202,12 @@ def filled(statement: str, folder: Path, port: int = 9) -> str:
     return statement
 
 
+def sql_children(parent: int) -> list[str]:
+    """Process ids."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [c for c in children if "sql_child" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
 def test_there_are_enough_of_them() -> None:
     assert len({*HOSTILE, *BOMBS}) >= 180
 
@@ -233,9 +244,7 @@ def test_each_is_answered_within_its_deadline_and_a_second(folder: Path, ask: As
 
 def test_then_an_honest_query_is_answered_and_no_process_is_left(ask: Ask) -> None:
     assert ask("SELECT count(*) FROM runs").rows == [[2]]
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    ours = [c for c in children if "sql_child" in Path(f"/proc/{c}/cmdline").read_text()]
-    assert len(ours) == 1  # the spare
+    assert len(sql_children(os.getpid())) <= 1  # the spare
 
 
 @pytest.mark.parametrize(
@@ -313,5 +322,96 @@ def test_a_query_ends_with_whoever_asked(
     loop.run_until_complete(left())
     answer = loop.run_until_complete(pool.run(folder / "store", "SELECT 1"))
     assert answer.rows == [[1]]
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    assert len([c for c in children if "sql_child" in Path(f"/proc/{c}/cmdline").read_text()]) == 1
+    assert len(sql_children(os.getpid())) <= 1  # the spare
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The service over the same store, for somebody who has the token."""
+    stores = {"asked": folder / "store", "unmade": folder / "unmade"}
+    app = create_app(Settings(home=tmp_path_factory.mktemp("home"), stores=stores))
+    token = {"authorization": f"Bearer {app.state.service.keys.token}"}
+    with TestClient(app, base_url="http://127.0.0.1:8765", headers=token) as made:
+        yield made
+
+
+def test_a_query_over_http(client: TestClient) -> None:
+    asked = {"store": "asked", "sql": "SELECT verb, count(*) AS n FROM runs GROUP BY verb", "snapshot": 1}
+    answer = client.post("/v1/sql", json=asked)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found.pop("seconds") < 10
+    columns = [{"name": "verb", "type": "VARCHAR"}, {"name": "n", "type": "BIGINT"}]
+    assert found == {"columns": columns, "rows": [["build", 2]], "truncated": False}
+    few = client.post("/v1/sql", json={"store": "asked", "sql": "FROM range(9)", "rows": 2}).json()
+    assert (few["rows"], few["truncated"]) == ([[0], [1]], True)
+
+
+@pytest.mark.parametrize(
+    ("question", "status", "said"),
+    [
+        ({"store": "asked", "sql": "FROM nowhere"}, 400, "nowhere does not exist"),
+        ({"store": "asked", "sql": "COPY (SELECT 1) TO 'x'"}, 400, "one SELECT is taken here, not COPY"),
+        ({"store": "asked", "sql": "FROM records", "snapshot": 10**30}, 400, "there is no snapshot"),
+        ({"store": "nobody's", "sql": "SELECT 1"}, 404, "there is no store"),
+        ({"store": "unmade", "sql": "SELECT 1"}, 404, "is empty"),
+        ({"store": "asked", "sql": ""}, 422, "body/sql"),
+        ({"store": "asked", "sql": "SELECT 1", "seconds": 9999}, 422, "body/seconds"),
+        ({"store": "asked", "sql": "SELECT 1", "rows": 0}, 422, "body/rows"),
+        ({"store": "asked", "sql": "SELECT 1", "memory": 1}, 422, "body/memory"),
+    ],
+)
+def test_what_is_wrong_is_a_problem(
+    client: TestClient, question: dict[str, Any], status: int, said: str
+) -> None:
+    answer = client.post("/v1/sql", json=question)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert said in answer.json()["detail"]
+
+
+def test_a_deadline_that_passed_is_said(client: TestClient) -> None:
+    started = time.monotonic()
+    answer = client.post("/v1/sql", json={"store": "asked", "sql": BOMBS[4], "seconds": 1.5})
+    assert time.monotonic() - started < 2.5
+    assert (answer.status_code, answer.json()["late"]) == (400, True)
+    assert answer.json()["detail"] == "the query was ended after 1.5 s"
+
+
+def test_the_schema_names_all_that_can_be_asked(client: TestClient) -> None:
+    sources = {s["name"]: s for s in client.get("/v1/sql/schema?store=asked").json()["sources"]}
+    assert list(sources) == [*ABOUT, *(macro.name for macro in MACROS)]
+    assert {"name": "perplexity", "type": "DOUBLE"} in sources["perplexity"]["columns"]
+    assert sources["stm_mask"]["kind"] == "value" and sources["outcomes"]["kind"] == "table"
+    for source in sources.values():
+        answer = client.post("/v1/sql", json={"store": "asked", "sql": source["example"]})
+        assert answer.status_code == 200, source
+    assert client.get("/v1/sql/schema?store=nobody").status_code == 404
+
+
+def test_a_killed_service_leaves_no_query_behind(folder: Path) -> None:
+    program = f"""
+import asyncio, pathlib
+from forgetless.curator.service.sql_pool import SqlPool
+
+async def main():
+    pool = SqlPool()
+    asked = asyncio.create_task(pool.run(pathlib.Path({str(folder / "store")!r}), {BOMBS[4]!r}, seconds=60))
+    await asyncio.sleep(2)
+    await pool.start()
+    await asyncio.sleep(1)
+    print("asked", flush=True)
+    await asked
+
+asyncio.run(main())
+"""
+    service = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert service.stdout and service.stdout.readline() == "asked\n"
+    children = sql_children(service.pid)
+    assert len(children) == 2
+    service.kill()
+    service.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
