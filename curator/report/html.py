@@ -25,7 +25,7 @@ THRESHOLDS = [math.exp(TOKEN_STEP * edge) for edge in range(6, 231, 4)]
 """Where the page can set the threshold: from 1.13 to 98, with 2.5 among them."""
 CHUNK, LONGEST_CHUNK = 200, 600
 """Tokens."""
-_TOKEN = Markup('<span class="{}" data-v="{}">{}</span>')
+_TOKEN = Markup('<span class="{}" data-v="{}">{}</span>{}')
 DEFAULT = min(range(len(THRESHOLDS)), key=lambda i: abs(THRESHOLDS[i] - HARD_PERPLEXITY))
 
 
@@ -58,7 +58,7 @@ def heatmap(marks: Sequence[Mark], kept: Collection[int] = ()) -> Markup:
         if coloured:
             found += [_token(m, m.position in kept) for m in group]
         else:
-            found.append(Markup("<span>{}</span>").format("".join(map(_text, group))))
+            found.append(Markup("<span>{}</span>").format("".join(_text(m) + _break(m) for m in group)))
     return Markup("").join(found)
 
 
@@ -74,8 +74,12 @@ def chunks(marks: Sequence[Mark]) -> Iterator[Sequence[Mark]]:
 
 
 def _text(m: Mark) -> str:
-    text = tangible(m.piece) if m.piece.strip(" ") else m.piece.replace(" ", "␣")
-    return text + ("\n" if "\n" in m.piece else "")
+    return tangible(m.piece) if m.piece.strip(" ") else m.piece.replace(" ", "␣")
+
+
+def _break(m: Mark) -> str:
+    """Outside of the token's box, which would go on in the next line."""
+    return "\n" if "\n" in m.piece else ""
 
 
 def _token(m: Mark, is_kept: bool) -> Markup:
@@ -83,7 +87,7 @@ def _token(m: Mark, is_kept: bool) -> Markup:
     name = f"t l{LEVELS.index(m.level)}" + (" e" if is_kept else " h" if m.is_hard else "")
     exact = None if m.logprob is None else f"{m.logprob:.9g}"  # a mask compares it
     numbers = (m.position, m.token_id, exact, m.rank, _number(m.entropy))
-    return _TOKEN.format(name, "|".join("" if n is None else str(n) for n in numbers), _text(m))
+    return _TOKEN.format(name, "|".join("" if n is None else str(n) for n in numbers), _text(m), _break(m))
 
 
 def _number(value: float | None) -> str | None:
@@ -129,7 +133,7 @@ def _classes_of(d: Distribution) -> list[tuple[str, float]]:
 def level_styles() -> str:
     """The colours of the classes of perplexity."""
     return "".join(
-        f".l{i}{{background:{level.background};color:{level.foreground};fill:{level.background}}}"
+        f".l{i}{{--level:{level.background};background:{level.background};color:{level.foreground};fill:{level.background}}}"
         f".on.l{i}{{fill:{level.foreground}}}"
         for i, level in enumerate(LEVELS)
     )
