@@ -50,8 +50,9 @@ def connect_confined(
 ) -> duckdb.DuckDBPyConnection:
     """As `Store.connect`, with the same views and macros, but no way to a file, a network, an extension or a setting.
 
-    The committed files are there as pyarrow datasets, opened by pyarrow: DuckDB itself opens none. On 5M tokens queries
-    take 0.7 to 2 times what they take through DuckDB's own reader, which in 2.0.0 is wrong about `struct.field IS NULL`.
+    The committed files are there as pyarrow datasets, opened by pyarrow: DuckDB itself opens none, and has no room on
+    disk for what does not fit into memory. On 5M tokens queries take 1 to 2 times what they take through DuckDB's own
+    reader, those of a few milliseconds up to 3 times. That reader, as of 2.0.0, is wrong about `struct.field IS NULL`.
 
     Args:
         settings: DuckDB's, such as `memory_limit`, set before they are locked.
