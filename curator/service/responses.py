@@ -17,12 +17,17 @@ class Kept:
         self._bytes = 0
         self._guard = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
-        """What `make` gave for this key, now or before."""
+    def find(self, key: Hashable) -> bytes | None:
+        """What is kept for this key."""
         with self._guard:
             if key in self._found:
                 self._found.move_to_end(key)
-                return self._found[key]
+            return self._found.get(key)
+
+    def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
+        """What `make` gave for this key, now or before."""
+        if (found := self.find(key)) is not None:
+            return found
         made = make()
         with self._guard:
             if key not in self._found:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
 
 from forgetless.curator.service import records
@@ -10,6 +11,7 @@ from forgetless.curator.service.problems import PROBLEMS
 from forgetless.curator.service.records import Filters, Record, RecordPage
 from forgetless.curator.service.responses import etag
 from forgetless.curator.service.service import Given, Service
+from forgetless.curator.store import Store
 
 router = APIRouter(prefix="/v1/stores/{store}/records", tags=["records"], responses=PROBLEMS)
 
@@ -27,7 +29,7 @@ def list_records(
 
 
 @router.get("/{id}", response_model=Record)
-def read_record(
+async def read_record(
     store: str,
     id: Annotated[str, Path(pattern="^[0-9a-f]{4,32}$")],
     service: Given,
@@ -35,16 +37,16 @@ def read_record(
     scorer: str | None = None,
 ) -> Response:
     """A row, by its id or the beginning of it, with its tokens and their statistics."""
-    version = etag(store, service.stores.state(service.stores.get(store)), id, scorer)
+    opened = service.stores.get(store)
+    key = (opened.path, service.stores.state(opened), id, scorer)
+    version = etag(*key)
     if request.headers.get("if-none-match") == version:
         return Response(status_code=304, headers={"etag": version})
-    body = record_json(service, store, id, scorer)
-    return Response(
-        body, media_type="application/json", headers={"etag": version, "cache-control": "no-cache"}
+    body = service.kept.find(key) or await run_in_threadpool(
+        service.kept.get, key, lambda: _json(service, opened, id, scorer)
     )
+    return Response(body, media_type="application/json", headers={"etag": version})
 
 
-def record_json(service: Service, store: str, id: str, scorer: str | None) -> bytes:
-    """A record as JSON."""
-    files = service.stores.files(service.stores.get(store))
-    return to_json(records.read(service.parts, files, id, scorer), inf_nan_mode="null")
+def _json(service: Service, store: Store, id: str, scorer: str | None) -> bytes:
+    return to_json(records.read(service.parts, service.stores.files(store), id, scorer), inf_nan_mode="null")
