@@ -30,6 +30,7 @@
     tip.style.top = `${(above > edge ? above : at.bottom + edge) + scrollY}px`;
   };
   const hide = () => { tip.hidden = true; };
+  addEventListener("resize", hide);
   document.addEventListener("mouseover", (event) => { const token = tokenOf(event.target); if (token) show(token); });
   document.addEventListener("mouseout", (event) => { if (tokenOf(event.target)) { const token = focused(); if (token) show(token); else hide(); } });
   document.addEventListener("focusin", (event) => {

@@ -5,7 +5,10 @@ for (const form of document.querySelectorAll("form[data-submits]")) {
     for (const field of form.querySelectorAll("input, select")) field.disabled ||= !field.value;
   });
 }
-// Back in the history, the fields are there again.
+// Back in the history, the fields say again what the page shows.
 addEventListener("pageshow", () => {
-  for (const field of document.querySelectorAll("form[data-submits] :disabled")) field.disabled = false;
+  for (const form of document.querySelectorAll("form[data-submits]")) {
+    for (const field of form.querySelectorAll(":disabled")) field.disabled = false;
+    form.reset();
+  }
 });
