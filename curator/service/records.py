@@ -62,18 +62,19 @@ class Filters(Frozen):
     kind: Kind | None = None
     task: str | None = None
     step: str | None = None
-    status: Status | None = "accepted"
-    """None: all."""
+    status: Status | Literal["all"] = "accepted"
     text: str | None = Field(None, max_length=SEARCHED)
     """Anywhere in the text, in any case."""
-    min_perplexity: float | None = Field(None, ge=0)
-    max_perplexity: float | None = Field(None, ge=0)
+    min_perplexity: float | None = Field(None, ge=0, allow_inf_nan=False)
+    max_perplexity: float | None = Field(None, ge=0, allow_inf_nan=False)
     scorer: str | None = None
     """Whose perplexity; the newest's if not given."""
     order: Order = "newest"
     limit: int = Field(50, ge=1, le=200)
     cursor: str | None = Field(None, max_length=500)
     """Where the page before ended."""
+    snapshot: int | None = Field(None, ge=1, le=2**31)
+    """As the store was then; as it is now if not given."""
 
 
 class Row(Frozen):
@@ -174,6 +175,7 @@ def list_records(connection: duckdb.DuckDBPyConnection, filters: Filters) -> Rec
     scorer = newest_scorer(connection, filters.scorer)
     key, way = _KEYS[filters.order]
     given = filters.model_dump(include=set(_CONDITIONS), exclude_none=True)
+    given = {name: value for name, value in given.items() if (name, value) != ("status", "all")}
     conditions = [_CONDITIONS[name] for name in given] or ["true"]
     params = given | {"scorer": scorer, "limit": filters.limit + 1}
     if filters.cursor:

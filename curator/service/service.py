@@ -36,6 +36,7 @@ class Service:
         """Stop children; jobs that ran go on at the next start."""
         await self.queue.close()
         await self.sql.close()
+        self.stores.close()
 
 
 def of_request(request: Request) -> Service:

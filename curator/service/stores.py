@@ -72,6 +72,12 @@ class Stores:
         with cursor:
             yield cursor
 
+    def close(self) -> None:
+        """Close the connections."""
+        with self._guard:
+            while self._open:
+                self._open.popitem()[1].close()
+
     def files(self, store: Store) -> dict[str, list[str]]:
         """Table → committed parts, as it is now."""
         key = (store.path, self.state(store))

@@ -17,14 +17,9 @@ router = APIRouter(prefix="/v1/stores/{store}/records", tags=["records"], respon
 
 
 @router.get("")
-def list_records(
-    store: str,
-    filters: Annotated[Filters, Query()],
-    service: Given,
-    snapshot: Annotated[int | None, Query(ge=1)] = None,
-) -> RecordPage:
+def list_records(store: str, filters: Annotated[Filters, Query()], service: Given) -> RecordPage:
     """Rows by filters, a page at a time; `next` is the `cursor` of the page behind it."""
-    with service.stores.reading(store, snapshot) as connection:
+    with service.stores.reading(store, filters.snapshot) as connection:
         return records.list_records(connection, filters)
 
 

@@ -77,7 +77,7 @@ def browse(store: str, service: Given, request: Request) -> HTMLResponse:
     given = {name: value.strip() for name, value in request.query_params.items() if value.strip()}
     listed, said = None, ""
     try:
-        filters = Filters.model_validate(given | ({"status": None} if given.get("status") == "all" else {}))
+        filters = Filters.model_validate(given)
     except ValidationError as error:
         wrong = error.errors()[0]
         said = f"{wrong['loc'][0]}: {wrong['msg']}"
