@@ -69,7 +69,8 @@ class Visitor:
 
     def _shot(self, name: str) -> None:
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=ARTEFACTS / f"{name}.png")
+        self.page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+        self.page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type == "error":

@@ -2,7 +2,7 @@
 // between the old threshold and the new one are touched.
 import { toast } from "/static/toast.js";
 
-const slider = document.getElementById("mask");
+const slider = document.getElementById("mask"), effect = document.querySelector(".effect");
 const heats = [...document.querySelectorAll(".heat.mask")].map((element) => ({
   element, inPlay: Number(element.dataset.play), dropped: 0, said: element.closest(".version")?.querySelector(".dropped"),
 }));
@@ -21,8 +21,10 @@ function move() {
   document.getElementById("threshold").textContent = said;
   slider.setAttribute("aria-valuetext", `perplexity ${said}`);
   for (const heat of heats) if (heat.said) heat.said.textContent = share(heat);
-  document.getElementById("share").textContent = share(heats[0]);
-  document.getElementById("count").textContent = heats[0].dropped.toLocaleString("en");
+  if (effect) {
+    effect.querySelector("#share").textContent = share(heats[0]);
+    effect.querySelector("#count").textContent = heats[0].dropped.toLocaleString("en");
+  }
 }
 
 function set({ token, heat }, isDropped) {
