@@ -21,15 +21,9 @@ from forgetless.curator.store.verify import verify
 from forgetless.pipelines.build import Build
 
 KILLS = 10
-STEPS: dict[str, tuple[str, dict[str, Any]]] = {
-    "first": ("one", {"pipeline": "bos_replay", "count": 150, "sampling": {"max_tokens": 200}}),
-    "second": (
-        "one",
-        {"pipeline": "bos_replay", "name": "more", "count": 120, "sampling": {"max_tokens": 150}},
-    ),
-    "third": ("two", {"pipeline": "bos_replay", "count": 150, "sampling": {"max_tokens": 200}}),
-}
-"""Job → store and what it makes there; two share a store."""
+COUNT = 40
+JOBS = {"first": ("one", "abc"), "second": ("one", "def"), "third": ("two", "abc")}
+"""Job → store, and its steps, each of which commits `COUNT` rows; two jobs share a store."""
 ENGINE: dict[str, Any] = {"engine": {"kind": "transformers"}}
 
 
@@ -87,9 +81,8 @@ class Listener(threading.Thread):
 
 
 def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
-    calm = {store: recipe_of(tmp_path / "calm" / store, demo_model, [], **ENGINE) for store in ("one", "two")}
-    for store, step in STEPS.values():
-        Build(recipe_of(calm[store].store, demo_model, [step], **ENGINE)).run()
+    for store, names in JOBS.values():
+        Build(recipe_of(tmp_path / "calm" / store, demo_model, steps(names), **ENGINE)).run()
 
     home, root = tmp_path / "home", tmp_path / "root"
     root.mkdir()
@@ -100,7 +93,7 @@ def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
         listeners = [Listener(service, job) for job in jobs.values()]
         for listener in listeners:
             listener.start()
-        service = killed_again_and_again(service, listeners, arguments)
+        service = killed_again_and_again(service, listeners, root, arguments)
         for listener in listeners:
             listener.join(300)
             assert listener.ended
@@ -112,20 +105,28 @@ def test_ten_kills(tmp_path: Path, demo_model: Path) -> None:
         stop(service)
     for store in ("one", "two"):
         made = Store.open(root / store)
-        assert ids(made) == ids(Store.open(calm[store].store))
-        assert (
-            len(set(ids(made))) == len(ids(made)) == sum(s["count"] for n, s in STEPS.values() if n == store)
-        )
+        assert ids(made) == ids(Store.open(tmp_path / "calm" / store))
+        planned = sum(COUNT * len(names) for name, names in JOBS.values() if name == store)
+        assert len(set(ids(made))) == len(ids(made)) == planned
         assert verify(made)[0] == []
     assert processes(home) == []
+
+
+def steps(names: str) -> list[dict[str, Any]]:
+    """One per letter."""
+    sampling = {"max_tokens": 60}
+    return [
+        {"pipeline": "bos_replay", "name": name, "count": COUNT, "seed": ord(name), "sampling": sampling}
+        for name in names
+    ]
 
 
 def submitted(service: Serving, model: Path) -> dict[str, str]:
     """Name → id of each job; asked for twice, as clients do that are cut off."""
     found = {}
     with service.client() as client:
-        for name, (store, step) in STEPS.items():
-            recipe = {"store": store, "model": {"path": str(model)}, "steps": [step], **ENGINE}
+        for name, (store, names) in JOBS.items():
+            recipe = {"store": store, "model": {"path": str(model)}, "steps": steps(names), **ENGINE}
             for status in (201, 200):
                 asked = client.post(
                     "/v1/jobs", json={"verb": "build", "recipe": recipe}, headers={"Idempotency-Key": name}
@@ -136,24 +137,33 @@ def submitted(service: Serving, model: Path) -> dict[str, str]:
 
 
 def killed_again_and_again(
-    service: Serving, listeners: list[Listener], arguments: tuple[str | Path, ...]
+    service: Serving, listeners: list[Listener], root: Path, arguments: tuple[str | Path, ...]
 ) -> Serving:
-    """At moments of every kind: while it starts, while children start, amid their work."""
+    """At moments of every kind: when it has just started, while children start, amid their work, behind a commit."""
     home, port = service.home, int(service.address.rpartition(":")[2])
     chance = random.Random(20)
-    landed_amid_work = 0
-    for moment in chance.sample(["start", "early", "early", "amid", "amid"] * 2, KILLS):
-        if moment == "amid":
-            wait_for(lambda: any(each.works for each in listeners) or all(each.ended for each in listeners))
-            time.sleep(chance.uniform(0, 0.3))
-        elif moment == "early":
+    behind_commits = 0
+    for moment in chance.sample(["start", "early", "amid", "commit", "commit"] * 2, KILLS):
+        before = committed(root)
+        if moment == "early":
             time.sleep(chance.uniform(0, 3))
-        landed_amid_work += any(each.works for each in listeners)
+        elif moment == "amid":
+            wait_for(lambda: any(each.works for each in listeners) or all(each.ended for each in listeners))
+        elif moment == "commit":
+            wait_for(lambda: committed(root) > before or all(each.ended for each in listeners))  # noqa: B023
+            time.sleep(chance.uniform(0, 0.3))
+        behind_commits += committed(root) > before and not all(each.ended for each in listeners)
         stop(service, signal.SIGKILL)
         wait_for(lambda: processes(home) == [], 5)
         service = start(*arguments, home=home, port=port)
-    assert landed_amid_work >= 3
+    assert behind_commits >= 3
     return service
+
+
+def committed(root: Path) -> int:
+    """Transactions of all stores; the first of each makes the empty table."""
+    made = [len(list(log.glob("*.json"))) for log in root.glob("*/outcomes/_delta_log")]
+    return sum(count - 1 for count in made if count)
 
 
 def wait_for(true: Callable[[], bool], seconds: float = 120) -> None:
