@@ -1,5 +1,6 @@
 """Scoring as a step: every record that the base model has not scored yet."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,11 +110,14 @@ class ScoreRun:
         def scored(pieces: Any) -> Any:
             return scorer.score(pieces, self.step.batch_tokens)
 
+        begun, tokens = time.monotonic(), 0
         with Progress(self._shown, missing) as progress:
             try:
                 for record_id, stats in score_in_windows(scored, taken(), material.limit):
-                    chunk.add(records.pop(record_id), stats)
-                    progress.advance(1)
+                    record = records.pop(record_id)
+                    chunk.add(record, stats)
+                    tokens += len(record["token_ids"])
+                    progress.advance(1, tokens_per_second=tokens / (time.monotonic() - begun))
             finally:
                 chunk.commit()
                 scorer.close()
