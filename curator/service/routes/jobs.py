@@ -1,15 +1,17 @@
 """/v1/jobs: verbs of the command line that run for minutes to days."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
+import anyio
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from forgetless.curator.service.child import LOG
-from forgetless.curator.service.ledger import ENDED, Event, Job, State
+from forgetless.curator.service.ledger import ENDED, Event, Job, State, Type
 from forgetless.curator.service.problems import PROBLEMS
 from forgetless.curator.service.queue import Queue
 from forgetless.curator.service.service import Given, Service
@@ -22,8 +24,20 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=PROBLEMS)
 LARGEST = 2**53
 """The largest number that JSON's readers agree on."""
 HEARTBEAT_SECONDS, RETRY_MILLISECONDS = 15, 1000
+LEAVE_SECONDS = 2
 SEND_SECONDS = 60
 """Who takes nothing for so long is gone."""
+
+EVENT = {
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"enum": list(get_args(Type))},
+        "id": {"type": "string", "description": "Its number, from 1 without a gap"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+"""A server-sent event, as its fields."""
 
 Key = Annotated[
     str | None,
@@ -95,7 +109,7 @@ async def resume_job(id: str, service: Given) -> Job:
     responses={
         200: {
             "description": "`event:` is the type, `id:` its number, `data:` JSON; it ends with the job",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": EVENT}},
         },
         204: {"description": "The job has ended and nothing is left to tell: do not ask again"},
     },
@@ -111,15 +125,27 @@ async def stream_events(
     job = service.ledger.job(id)
     if job.state in ENDED and not service.ledger.events(job, behind, 1):
         return Response(status_code=204)
+    leaving = anyio.Event()
     return EventSourceResponse(
-        _sent(service.queue, id, behind), ping=HEARTBEAT_SECONDS, send_timeout=SEND_SECONDS, sep="\n"
-    )
+        _sent(service.queue, id, behind, leaving), ping=HEARTBEAT_SECONDS, send_timeout=SEND_SECONDS, sep="\n",
+        shutdown_event=leaving, shutdown_grace_period=LEAVE_SECONDS,
+    )  # fmt: skip
 
 
-async def _sent(queue: Queue, id: str, after: int) -> AsyncIterator[ServerSentEvent]:
-    yield ServerSentEvent(retry=RETRY_MILLISECONDS, sep="\n")
-    async for event in queue.events(id, after):
-        yield ServerSentEvent(_data(event), event=event.type, id=str(event.number), sep="\n")
+async def _sent(queue: Queue, id: str, after: int, leaving: anyio.Event) -> AsyncIterator[ServerSentEvent]:
+    """Ends in good order when the service does: the client comes back."""
+    waker = asyncio.create_task(_wake(queue, id, leaving))
+    try:
+        yield ServerSentEvent(retry=RETRY_MILLISECONDS, sep="\n")
+        async for event in queue.events(id, after, leaving):
+            yield ServerSentEvent(_data(event), event=event.type, id=str(event.number), sep="\n")
+    finally:
+        waker.cancel()
+
+
+async def _wake(queue: Queue, id: str, leaving: anyio.Event) -> None:
+    await leaving.wait()
+    queue.wake(id)
 
 
 def _data(event: Event) -> str:
