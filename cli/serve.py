@@ -47,9 +47,11 @@ def serve(
 
     Jobs go on where they were when the service was stopped or killed and is started again.
     """
+    from forgetless.curator.service.home import check_home
     from forgetless.curator.service.settings import Settings
 
     home = _made(home)
+    check_home(home)
     if host not in LOOPBACK and not token_file:
         raise UsageError(
             f"--host {host!r} lets other machines in, and there is no --token-file",

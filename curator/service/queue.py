@@ -1,7 +1,6 @@
 """The durable queue: jobs that wait, jobs that run, and who is told of it."""
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -12,16 +11,17 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 from sqlalchemy.exc import SQLAlchemyError
 
 from forgetless.curator.service.child import LOG, OUTPUT, Child, gone
+from forgetless.curator.service.home import lock_home
 from forgetless.curator.service.ledger import ENDED, Event, Job, Ledger, State, new_id
 from forgetless.curator.service.prepare import prepare
 from forgetless.curator.service.problems import Problem
 from forgetless.curator.service.settings import Settings
 from forgetless.curator.service.stores import Stores
 from forgetless.curator.service.tail import Tail, Told, last_error
-from forgetless.schemas.errors import UsageError
 from forgetless.schemas.jobs import AnyJob
 
 LOOK_SECONDS = 0.1
@@ -86,7 +86,7 @@ class Queue:
         Raises:
             UsageError: another service has this home.
         """
-        self._lock = _lock(self._settings.home)
+        self._lock = lock_home(self._settings.home)
         for job in reversed(self._ledger.jobs(state="running")):
             await self._recover(job)
         self.is_running = True
@@ -98,8 +98,8 @@ class Queue:
         for run in self._runs.values():
             run.stop()
         await asyncio.gather(*(run.task for run in self._runs.values() if run.task), return_exceptions=True)
-        for bell in self._bells.values():
-            bell.set()
+        for id in list(self._bells):
+            self.wake(id)
         self._ledger.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -153,8 +153,11 @@ class Queue:
         self._schedule()
         return job
 
-    async def events(self, id: str, after: int = 0) -> AsyncIterator[Event]:
-        """A job's events behind number `after`, those to come included, up to its end."""
+    async def events(
+        self, id: str, after: int = 0, leaving: anyio.Event | None = None
+    ) -> AsyncIterator[Event]:
+        """A job's events behind number `after`, those to come included, up to its end, or until somebody is `leaving`
+        who then calls `wake`."""
         while True:
             bell = self._bells.setdefault(id, asyncio.Event())
             found, ended = self._behind(id, after)
@@ -162,7 +165,7 @@ class Queue:
                 yield event
                 after = event.number
             if not found:
-                if ended or not self.is_running:
+                if ended or not self.is_running or (leaving and leaving.is_set()):
                     return
                 await bell.wait()
 
@@ -174,6 +177,11 @@ class Queue:
         job = self._ledger.job(id)  # before the events: its end and the event of it come together
         return self._ledger.events(job, after), job.state in ENDED
 
+    def wake(self, id: str) -> None:
+        """Have those look who wait for events of a job."""
+        if bell := self._bells.pop(id, None):
+            bell.set()
+
     def _change(self, job: Job, events: Sequence[Told] = (), **values: Any) -> Job:
         """Commit, then tell."""
         job, kept = self._ledger.change(job, events, **values)
@@ -181,8 +189,8 @@ class Queue:
             self._recent.pop(job.id, None)
         elif kept:
             self._recent.setdefault(job.id, deque(maxlen=RECENT)).extend(kept)
-        if events and (bell := self._bells.pop(job.id, None)):
-            bell.set()
+        if events:
+            self.wake(job.id)
         return job
 
     def _to(self, job: Job, state: State, events: Sequence[Told] = (), **values: Any) -> Job:
@@ -270,19 +278,6 @@ class Queue:
         events = tail.read(whole)
         if tail.offset != before:
             self._change(job, events, offset=tail.offset)
-
-
-def _lock(home: Path) -> int:
-    """The home's lock, for as long as this process lives."""
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise UsageError(
-            f"another service runs with --home {str(home)!r}", "stop it, or name another home"
-        ) from None
-    return lock
 
 
 def _overlap(a: Path, b: Path) -> bool:
