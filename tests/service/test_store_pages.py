@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from reported import HOSTILE
 from serving import Serving
 
+from forgetless.curator.report.html import level_styles
+from forgetless.curator.report.templates import PAGE
 from forgetless.curator.store import Store
 
 RECORDS = "/stores/paged/records"
@@ -114,6 +116,38 @@ def test_running_jobs_are_shown_with_their_speed(visitor: Visitor) -> None:
     expect(page.locator("#speed").get_by_role("link")).to_have_attribute("href", "/jobs/7")
     expect(page.locator("#running")).to_have_text("2 running · 1,234 tokens/s")
     visitor.check("running")
+
+
+def test_figures_that_are_still_read_have_a_place(visitor: Visitor) -> None:
+    visitor.page.route("**/figures?*", lambda route: None)
+    page = visitor.open("/stores/paged")
+    expect(page.locator("#figures")).to_have_attribute("aria-busy", "true")
+    expect(page.locator(".skeleton")).to_be_visible()
+    visitor.check("loading")
+
+
+def test_the_theme_is_kept_and_the_content_is_reached_by_keyboard(visitor: Visitor) -> None:
+    page = visitor.open(RECORDS)
+    ground = "() => getComputedStyle(document.documentElement).backgroundColor"
+    before = page.evaluate(ground)
+    page.get_by_role("button", name="dark").click()
+    assert page.evaluate(ground) != before
+    after, page = page.evaluate(ground), visitor.open("/stores/new")
+    assert page.evaluate(ground) == after
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.locator(".menu summary").press("Enter")
+    expect(page.get_by_role("link", name="paged")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="paged")).to_be_hidden()
+
+
+def test_style_and_colours_are_those_of_the_report(stranger: httpx.Client) -> None:
+    assert stranger.get("/static/report/page.css").text == (PAGE / "page.css").read_text()
+    assert stranger.get("/static/report/levels.css").text == level_styles()
+    assert stranger.get("/static/report/page.html").status_code == 404
 
 
 def test_figures_that_fail_say_so_and_are_asked_for_again(visitor: Visitor) -> None:

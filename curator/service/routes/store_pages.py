@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
@@ -16,18 +16,16 @@ from forgetless.curator.report.html import chunks, heatmap
 from forgetless.curator.report.order import figure
 from forgetless.curator.service import records
 from forgetless.curator.service.record_page import record_view
-from forgetless.curator.service.records import Filters
+from forgetless.curator.service.records import Filters, Order
 from forgetless.curator.service.rendering import page
 from forgetless.curator.service.service import Given, Service
 from forgetless.curator.service.store_page import contents, figures
 from forgetless.curator.store.store import MANIFEST
+from forgetless.schemas.errors import ForgetlessError
 
 router = APIRouter(include_in_schema=False)
 
-ORDERS = {
-    "newest": "Newest first", "oldest": "Oldest first", "hardest": "Hardest first", "easiest": "Easiest first",
-    "longest": "Longest first", "shortest": "Shortest first",
-}  # fmt: skip
+ORDERS = {name: name.capitalize() for name in get_args(Order)}
 STEPS = 276
 """The mask's slider goes from a perplexity of 1 to 244, in steps of two hundredths of a nat."""
 STATUSES = {"accepted": "Accepted", "rejected": "Rejected", "intermediate": "Intermediate", "all": "All"}
@@ -39,7 +37,7 @@ def home(service: Given) -> Response:
     names = list(service.stores.paths())
     if len(names) == 1:
         return RedirectResponse(f"/stores/{names[0]}", 303)
-    found = [{"name": name, "contents": _contents(service, name)} for name in names]
+    found = [{"name": name} | _told(service, name) for name in names]
     return page(service, "stores.html", section="overview", found=found, KINDS=ALL_KINDS)
 
 
@@ -110,6 +108,14 @@ def show(
         metadata=json.dumps(view.record.metadata, ensure_ascii=False, indent=2),
         heatmap=heatmap, chunks=chunks, KINDS=ALL_KINDS, LEVELS=LEVELS, figure=figure,
     )  # fmt: skip
+
+
+def _told(service: Service, name: str) -> dict[str, Any]:
+    """What is in a store, or why it cannot be read: one must not hide the others."""
+    try:
+        return {"contents": _contents(service, name), "said": None}
+    except ForgetlessError as error:
+        return {"contents": None, "said": error.message}
 
 
 def _contents(service: Service, name: str) -> dict[str, Any] | None:
