@@ -100,8 +100,12 @@ def test_the_overview_shows_the_stores_figures(visitor: Visitor, paged_store: St
     page.locator("input.threshold").first.fill("40")
     assert share.inner_text() != before
     visitor.check("overview")
-    page.locator("#hardest-rows a").first.click()
-    page.wait_for_url(re.compile(f"{RECORDS}/[0-9a-f]+$"))
+    link = page.locator("#hardest-rows a").first
+    position = (link.get_attribute("href") or "").split("#")[1]
+    link.click()
+    page.wait_for_url(re.compile(f"{RECORDS}/[0-9a-f]+#{position}$"))
+    expect(page.locator(".t:focus")).to_have_attribute("data-v", re.compile(rf"^{position}\|"))
+    expect(page.locator(".t:focus")).to_be_in_viewport()
 
 
 def test_running_jobs_are_shown_with_their_speed(visitor: Visitor) -> None:

@@ -52,6 +52,13 @@ if (slider) {
   move();
 }
 
+// An address may name a token by its position.
+const named = document.querySelector(`.heat .t[data-v^="${Number.parseInt(location.hash.slice(1), 10)}|"]`);
+if (named) {
+  named.tabIndex = 0;
+  named.focus();
+}
+
 const copy = document.getElementById("copy");
 copy.addEventListener("click", async () => {
   try {
