@@ -24,6 +24,17 @@ def _no_zero(text: str) -> str:
     return text
 
 
+def _check_nesting(data: Any, left: int) -> None:
+    if not left:
+        raise ValueError(f"is nested more than {NESTED} deep")
+    if isinstance(data, dict | list):
+        for each in data.values() if isinstance(data, dict) else data:
+            _check_nesting(each, left - 1)
+
+
+NESTED = 50
+"""Mappings and lists within each other."""
+
 Text = Annotated[str, Field(min_length=1, max_length=10_000), AfterValidator(_no_zero)]
 Settings = str | dict[str, Any]
 """YAML, or what it would say."""
@@ -46,10 +57,12 @@ class Verb(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _can_be_written(cls, data: Any) -> Any:
-        """Half of a surrogate pair, NaN and infinity can be read as JSON, but not be told again."""
+        """Half of a surrogate pair, NaN and infinity can be read as JSON, but not be told again; nor what is endlessly
+        nested."""
+        _check_nesting(data, NESTED)
         try:
             json.dumps(data, ensure_ascii=False, allow_nan=False, default=str).encode()
-        except (ValueError, RecursionError):
+        except ValueError:
             raise ValueError("holds characters or numbers that JSON has no place for") from None
         return data
 

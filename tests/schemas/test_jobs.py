@@ -17,6 +17,10 @@ PLACED = {
     "model": "/m", "base": "/b", "tokenizer": "/t", "runs": ["/run", "/run2"],
 }  # fmt: skip
 
+DEEP: dict[str, Any] = {}
+for _ in range(100):
+    DEEP = {"a": DEEP}
+
 JOBS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"verb": "build", "recipe": "x", "dry_run": True},
@@ -129,6 +133,7 @@ def test_groups() -> None:
         {"verb": "verify", "store": "\ud800"},
         {"verb": "build", "recipe": {"a": float("nan")}},
         {"verb": "build", "recipe": {"a": "\ud800"}},
+        {"verb": "build", "recipe": DEEP},
         {"verb": "report"},
         {"verb": "export", "store": "a", "format": "trl", "mask_share": 0.2, "mask_threshold": 2.0},
         {"verb": "report", "store": "a", "open": True},
