@@ -35,7 +35,7 @@ def test_the_printed_link_lets_one_browser_in(site: Serving, stranger: httpx.Cli
 
 
 @pytest.mark.parametrize(
-    ("wanted", "led"), [("/sql?q=1", "/sql?q=1"), ("//evil.example/", "/"), ("/\\evil", "/"), ("http://evil", "/")]
+    ("wanted", "led"), [("/sql?q=1", "/sql?q=1"), ("//evil.example/", "/"), ("/\\evil", "/"), ("http://evil", "/"), ("/a\n", "/a")]
 )  # fmt: skip
 def test_the_token_lets_in_and_leads_on(stranger: httpx.Client, site: Serving, wanted: str, led: str) -> None:
     wrong = stranger.post("/login", data={"token": "x" * 43, "next": wanted})

@@ -50,4 +50,4 @@ def _let_in(service: Service, after: str) -> Response:
 
 def _local(address: str) -> str:
     """A page of this service, and never another's."""
-    return address if re.match(r"/(?![/\\])[^\x00-\x20]*$", address) else "/"
+    return address if re.fullmatch(r"/(?![/\\])[^\x00-\x20]*", address) else "/"
