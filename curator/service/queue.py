@@ -71,6 +71,9 @@ class Queue:
         self._recent: dict[str, deque[Event]] = {}
         self._lock: int | None = None
         self.is_running = False
+        """Jobs are taken and started."""
+        self._tells = False
+        """Events may still come: for a while longer, since processes that end have something to say."""
 
     def folder(self, id: str) -> Path:
         """A job's own folder: settings, log, output."""
@@ -89,7 +92,7 @@ class Queue:
         self._lock = lock_home(self._settings.home)
         for job in reversed(self._ledger.jobs(state="running")):
             await self._recover(job)
-        self.is_running = True
+        self.is_running = self._tells = True
         self._schedule()
 
     async def close(self) -> None:
@@ -98,6 +101,7 @@ class Queue:
         for run in self._runs.values():
             run.stop()
         await asyncio.gather(*(run.task for run in self._runs.values() if run.task), return_exceptions=True)
+        self._tells = False
         for id in list(self._bells):
             self.wake(id)
         self._ledger.close()
@@ -165,7 +169,7 @@ class Queue:
                 yield event
                 after = event.number
             if not found:
-                if ended or not self.is_running or (leaving and leaving.is_set()):
+                if ended or not self._tells or (leaving and leaving.is_set()):
                     return
                 await bell.wait()
 
