@@ -1,7 +1,6 @@
 """The durable queue: jobs that wait, jobs that run, and who is told of it."""
 
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -17,11 +16,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from forgetless.curator.service.child import LOG, OUTPUT, Child, gone
 from forgetless.curator.service.home import lock_home
 from forgetless.curator.service.ledger import ENDED, Event, Job, Ledger, State, new_id
+from forgetless.curator.service.output import error_of, result_of
 from forgetless.curator.service.prepare import prepare
 from forgetless.curator.service.problems import Problem
 from forgetless.curator.service.settings import Settings
 from forgetless.curator.service.stores import Stores
-from forgetless.curator.service.tail import Tail, Told, last_error
+from forgetless.curator.service.tail import Tail, Told
 from forgetless.schemas.jobs import AnyJob
 
 LOOK_SECONDS = 0.1
@@ -30,7 +30,6 @@ END_SECONDS = 30.0
 """A process that was asked to end is killed then."""
 RECENT = 200
 """Events of a job that are kept in memory until it ends: a hundred who follow it are not a hundred queries each time."""
-RESULT_BYTES = 1_000_000
 STOPPED = (130, 143, -2, -9, -15)
 """Exit codes of a process that was asked to end."""
 
@@ -265,9 +264,9 @@ class Queue:
         state: State = "succeeded" if not code else "failed"
         if code in STOPPED and job.is_cancelled:
             state = "cancelled"
-        result = _result(self.folder(job.id) / OUTPUT) if state != "cancelled" else None
+        result = result_of(self.folder(job.id) / OUTPUT) if state != "cancelled" else None
         said: list[Told] = [] if result is None else [("result", result)]
-        error = _error(self.folder(job.id) / LOG, code) if state == "failed" else None
+        error = error_of(self.folder(job.id) / LOG, code) if state == "failed" else None
         self._to(job, state, said, ended=time.time(), exit_code=code, error=error, result=result, pid=None)
 
     def _drain(self, job: Job, tail: Tail) -> None:
@@ -287,27 +286,3 @@ class Queue:
 def _overlap(a: Path, b: Path) -> bool:
     """One lies in the other, or is the same."""
     return a.is_relative_to(b) or b.is_relative_to(a)
-
-
-def _result(output: Path) -> Any:
-    """What a command printed as JSON: one value, or lines of them. None if that is not what it printed."""
-    if not output.exists() or output.stat().st_size > RESULT_BYTES:
-        return None
-    text = output.read_text(errors="replace").strip()
-    for read in (_value, lambda text: [_value(line) for line in text.splitlines()]):
-        try:
-            return read(text) if text else None
-        except (ValueError, RecursionError):
-            continue
-    return None
-
-
-def _value(text: str) -> Any:
-    return json.loads(text, parse_constant=lambda _: None)  # NaN and infinity
-
-
-def _error(log_file: Path, code: int) -> str:
-    said = last_error(log_file)
-    if code < 0:
-        return f"its process was killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
-    return said or f"it ended with exit code {code}"
