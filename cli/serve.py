@@ -1,5 +1,6 @@
 """`forgetless serve STORE…`: the engine as a service with a page."""
 
+import contextlib
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,10 +144,8 @@ def _run(settings: "Settings", listening: socket.socket) -> None:
             ws="none",
         )
     )
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # raised once more when all is closed
         server.run(sockets=[listening])
-    except KeyboardInterrupt:  # raised once more when all is closed
-        pass
 
 
 def _greet(settings: "Settings", link: str) -> None:

@@ -8,14 +8,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-Found = TypeVar("Found")
+
+class Sized(Protocol):
+    """What knows how much memory it takes."""
+
+    @property
+    def nbytes(self) -> int:
+        """In bytes."""
+
+
+Found = TypeVar("Found", bound=Sized)
 
 BYTES = 512 * 2**20
 """Of row groups and indexes that are kept."""
@@ -54,7 +63,7 @@ class Parts:
     """What was read last, shared by all stores and threads; beyond `BYTES` the oldest is dropped."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, object], Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, object], Sized] = OrderedDict()
         self._bytes = 0
         self._guard, self._reading = threading.Lock(), threading.Lock()
 
@@ -96,22 +105,27 @@ class Parts:
         return self._get((";".join(files), "pieces"), lambda: _Pieces(files)).by_tokenizer
 
     def _get(self, key: tuple[str, object], make: Callable[[], Found]) -> Found:
+        found: Found | None = self._find(key)
+        if found is None:
+            with self._reading:  # who wants the same waits for it instead of reading it too
+                found = self._find(key)
+                if found is None:
+                    found = make()
+                    self._keep(key, found)
+        return found
+
+    def _find(self, key: tuple[str, object]) -> Any:
         with self._guard:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                kept: Found = self._kept[key]
-                return kept
-        with self._reading:  # who wants the same waits for it instead of reading it too
-            with self._guard:
-                if key in self._kept:
-                    return self._kept[key]  # type: ignore[no-any-return]
-            made = make()
-            with self._guard:
-                self._kept[key] = made
-                self._bytes += made.nbytes  # type: ignore[attr-defined]
-                while self._bytes > BYTES and len(self._kept) > 1:
-                    self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return made
+            return self._kept.get(key)
+
+    def _keep(self, key: tuple[str, object], made: Sized) -> None:
+        with self._guard:
+            self._kept[key] = made
+            self._bytes += made.nbytes
+            while self._bytes > BYTES and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 class _Pieces:

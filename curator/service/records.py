@@ -211,11 +211,14 @@ def read(parts: Parts, files: Mapping[str, Sequence[str]], prefix: str, scorer: 
     scored = scores is not None and scores["logprob"] is not None
     sampled, size = row["sampled_logprobs"], len(row["token_ids"])
     figures = scores if scores is not None and scored else {"logprob": sampled}
+    nothing: list[Any] = [None] * size
     tokens = Tokens.model_construct(
         ids=row["token_ids"],
         pieces=_pieces(parts, files["vocab"], row["tokenizer"], row["token_ids"]),
         is_target=_is_target(row["target_spans"], size),
-        **{name: figures.get(name) or [None] * size for name in ("logprob", "entropy", "rank")},
+        logprob=figures.get("logprob") or nothing,
+        entropy=figures.get("entropy") or nothing,
+        rank=figures.get("rank") or nothing,
     )
     known = {name: row[name] for name in Record.model_fields if name in row}
     known |= {
