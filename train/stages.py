@@ -6,10 +6,7 @@ from math import isnan
 from rich.table import Table
 
 from forgetless.curator.progress import note
-from forgetless.schemas.base import Frozen
-from forgetless.schemas.recipe import Recipe
-from forgetless.schemas.training import Replay
-from forgetless.train.forgetting import (
+from forgetless.curator.report.forgetting import (
     Transfer,
     average_accuracy,
     backward_transfer,
@@ -17,6 +14,9 @@ from forgetless.train.forgetting import (
     retained_share,
     sequence_transfer,
 )
+from forgetless.schemas.base import Frozen
+from forgetless.schemas.recipe import Recipe
+from forgetless.schemas.training import Replay
 from forgetless.train.report import TrainingReport
 from forgetless.train.run import train
 

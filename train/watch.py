@@ -6,12 +6,12 @@ from typing import Any
 from transformers import TrainerCallback
 
 from forgetless.curator.progress import note
+from forgetless.curator.report.forgetting import retained_share
 from forgetless.schemas.training import Training
 from forgetless.schemas.training import Watch as Settings
 from forgetless.train.asking import Asking
 from forgetless.train.evals import Evals
 from forgetless.train.evaluate import Measure, figures_of
-from forgetless.train.forgetting import retained_share
 from forgetless.train.report import Figure
 
 WATCH = "step {}"

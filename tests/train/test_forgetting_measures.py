@@ -4,7 +4,7 @@ from math import isnan
 
 import pytest
 
-from forgetless.train.forgetting import (
+from forgetless.curator.report.forgetting import (
     average_accuracy,
     backward_transfer,
     forgetting,

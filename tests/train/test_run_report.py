@@ -14,12 +14,12 @@ from click.testing import CliRunner, Result
 
 from forgetless.cli.report import report as command
 from forgetless.curator.models import load_model, load_tokenizer
+from forgetless.curator.report.forgetting import retained_share, seed_interval
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.recipe import Recipe
 from forgetless.train.answering import greedy
 from forgetless.train.asking import Asking
-from forgetless.train.forgetting import retained_share, seed_interval
 from forgetless.train.page.groups import grouped
 from forgetless.train.page.mask import Mask, mask
 from forgetless.train.page.runs import read_run

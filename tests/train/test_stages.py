@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from forgetless.cli.train import train
 from forgetless.curator.recipes import load_recipe
+from forgetless.curator.report.forgetting import average_accuracy, forgetting
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import RecipeError
-from forgetless.train.forgetting import average_accuracy, forgetting
 from forgetless.train.run import prepare
 from forgetless.train.stages import StagesReport, stage_recipes
 

@@ -1,11 +1,10 @@
-"""What is drawn of groups of runs, whoever draws it: lines of dots between two axes."""
+"""What is drawn of groups of runs: lines of dots between two axes, and bars."""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Literal
 
+from forgetless.curator.report.chart import Bars, Chart, Dot, Track, ends, linear, said_once, share
 from forgetless.curator.report.resampling import Interval
 from forgetless.curator.report.svg import Axis
 from forgetless.train.page.groups import MOST, Group, Line, Point
@@ -13,60 +12,6 @@ from forgetless.train.page.groups import MOST, Group, Line, Point
 RINGS = "Rings: the checkpoint, over all questions."
 BINS = 120
 """Points of a loss curve; of a longer one, means over as many equal parts."""
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A point of a line."""
-
-    x: float
-    y: float
-    label: str = ""
-    wide: tuple[float, float] | None = None
-    """Ends of its interval along x."""
-    high: tuple[float, float] | None = None
-    """Ends of its interval along y."""
-
-
-@dataclass(frozen=True)
-class Track:
-    """Dots, in the order they are joined."""
-
-    label: str
-    """In the legend; without one it is not in it."""
-    colour: int
-    """Place among the colours."""
-    dots: list[Dot]
-    dash: int = 0
-    """Place among the ways of drawing a line."""
-    mark: Literal["dot", "ring", "none"] = "dot"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Lines between two axes."""
-
-    name: str
-    """Of its file."""
-    title: str
-    across: Axis
-    across_title: str
-    up: Axis
-    up_title: str
-    tracks: list[Track]
-    note: str = ""
-    marked: list[tuple[float, int, str]] = field(default_factory=list)
-    """Places along x that are pointed out, each with a colour and what is said of it."""
-
-
-@dataclass(frozen=True)
-class Bars:
-    """A task's bars."""
-
-    task: str
-    role: str
-    bars: list[tuple[int | None, Interval]]
-    """Place of a group's colour, None for the base before it, and accuracy."""
 
 
 def plane(groups: Sequence[Group]) -> Chart | None:
@@ -80,7 +25,7 @@ def plane(groups: Sequence[Group]) -> Chart | None:
         tracks += [Track("", place, after, mark="ring")] if after else []
     if not tracks:
         return None
-    tracks = _said_once(tracks)
+    tracks = said_once(tracks)
     return Chart(
         "curve", "Learned against kept", share(tracks, "x"), "accuracy on targets",
         share(tracks, "y"), "retained share", tracks, _note(groups, "Numbers are steps, over the few questions asked while training."),
@@ -187,52 +132,16 @@ def _bars(lines: Sequence[tuple[int, Line]]) -> list[tuple[int | None, Interval]
     return bars
 
 
-def linear(highest: float) -> Axis:
-    """From 0 to the next round number above `highest`, with at most six ticks."""
-    scale = 10.0 ** math.floor(math.log10(max(highest, 1e-6)))
-    step = next(scale * s for s in (0.2, 0.25, 0.5, 1, 2, 2.5) if 5 * scale * s >= highest)
-    count = max(math.ceil(round(highest / step, 6)), 1)
-    return Axis(0.0, step * count, [round(step * i, 10) for i in range(count + 1)])
-
-
-def share(tracks: Sequence[Track], along: Literal["x", "y"]) -> Axis:
-    """From 0 to 100 %, or further where there is more."""
-    highest = max((getattr(dot, along) for track in tracks for dot in track.dots), default=1.0)
-    return replace(linear(max(highest, 1.0)), percent=True)
-
-
 def _dots(points: dict[str, Point]) -> Iterator[Dot]:
     for label, point in points.items():
         if point.target and point.kept:
             yield Dot(point.target.mean, point.kept.mean, label, ends(point.target), ends(point.kept))
 
 
-def _said_once(tracks: Sequence[Track]) -> list[Track]:
-    """The same, with a label that several dots would have at one place, such as the base's, at the first of them."""
-    seen: set[tuple[str, float, float]] = set()
-
-    def said(dot: Dot) -> Dot:
-        key = dot.label, round(dot.x, 3), round(dot.y, 3)
-        first = key not in seen
-        seen.add(key)
-        return dot if first else replace(dot, label="")
-
-    return [replace(track, dots=[said(dot) for dot in track.dots]) for track in tracks]
-
-
 def _over(values: dict[float, Interval | None]) -> Iterator[Dot]:
     for x, interval in values.items():
         if interval:
             yield Dot(x, interval.mean, high=ends(interval))
-
-
-def ends(interval: Interval) -> tuple[float, float] | None:
-    """What of an interval of accuracies can be; None of a single seed."""
-    return (
-        None
-        if math.isnan(interval.low)
-        else (max(interval.low, 0.0), max(min(interval.high, 1.0), interval.mean))
-    )
 
 
 def _thinned(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

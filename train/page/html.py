@@ -9,12 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from forgetless.curator.report.chart import Bars, Chart
 from forgetless.curator.report.document import document
+from forgetless.curator.report.drawing import bars, drawn
 from forgetless.curator.report.resampling import Interval
 from forgetless.curator.report.visible import tangible
 from forgetless.train.page import charts
-from forgetless.train.page.charts import Bars, Chart
-from forgetless.train.page.drawing import bars, drawn
 from forgetless.train.page.groups import Group, differing, grouped
 from forgetless.train.page.mask import Mask, Weighed, levels, mask, undecided, weighing
 from forgetless.train.page.runs import Run

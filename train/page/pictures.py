@@ -6,10 +6,10 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from forgetless.curator.report.bars import OKABE_ITO, canvas
-from forgetless.train.page.charts import Bars, Chart, Dot, Track, ends
+from forgetless.curator.report.chart import Bars, Chart, Dot, Track, ends
+from forgetless.curator.report.labels import places
 from forgetless.train.page.groups import Group
 from forgetless.train.page.html import RunsReport
-from forgetless.train.page.labels import places
 from forgetless.train.page.token_picture import draw_mask
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from forgetless.curator.report.forgetting import retained_share
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.model import Model
 from forgetless.schemas.training import Training
-from forgetless.train.forgetting import retained_share
 from forgetless.train.output import ASKED, CURVE, Output
 from forgetless.train.report import Figure, TrainingReport
 

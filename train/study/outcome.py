@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from forgetless.curator.report.forgetting import retained_share
 from forgetless.curator.store import Store
 from forgetless.schemas.base import Frozen
-from forgetless.train.forgetting import retained_share
 from forgetless.train.report import Figure, TrainingReport
 from forgetless.train.study.cell import Cell
 from forgetless.train.watch import WATCH

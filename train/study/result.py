@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from forgetless.curator.report.forgetting import seed_interval
 from forgetless.curator.report.resampling import Interval
 from forgetless.schemas.study import Expectation, Setting
-from forgetless.train.forgetting import seed_interval
 from forgetless.train.study.outcome import Asked, Outcome
 
 WITHIN = 0.01

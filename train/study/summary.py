@@ -6,10 +6,10 @@ from statistics import fmean
 
 from pydantic import Field
 
+from forgetless.curator.report.forgetting import seed_interval
 from forgetless.curator.report.resampling import Interval
 from forgetless.schemas.base import Frozen
 from forgetless.schemas.study import PLAIN, Expectation, Finding, Setting, Study
-from forgetless.train.forgetting import seed_interval
 from forgetless.train.study.outcome import Outcome
 from forgetless.train.study.result import Result, Verdict, judge
 from forgetless.train.study.runner import Runner, split

@@ -2,9 +2,9 @@
 
 from markupsafe import Markup
 
+from forgetless.curator.report.chart import Bars, Chart, Dot, Track, ends
+from forgetless.curator.report.labels import Place, places
 from forgetless.curator.report.svg import EDGE, Axis, grid, scale
-from forgetless.train.page.charts import Bars, Chart, Dot, Track, ends
-from forgetless.train.page.labels import Place, places
 
 HEIGHT = 260
 WIDTHS = (270.0, 570.0)
