@@ -5,7 +5,8 @@ stages as tasks. Sources: backward transfer Lopez-Paz & Ranzato 2017, forgetting
 improvement and relative backward transfer the STM paper (Lin et al. 2025).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isnan, nan, sqrt
 from statistics import fmean, stdev
 
@@ -31,6 +32,16 @@ class Transfer(Frozen):
     """In accuracy, over all tasks."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a model stands between learning and forgetting, both in 0..1."""
+
+    target: float | None
+    """Mean accuracy of target tasks; None without any."""
+    kept: float | None
+    """Mean over retained tasks of accuracy after / before; None where the base knew none."""
+
+
 def target_improvement(before: float, after: float) -> Transfer:
     """TI = (a' − a) / a of the target task, and a' − a."""
     return backward_transfer([before], [after])
@@ -53,6 +64,14 @@ def retained_share(before: Sequence[float], after: Sequence[float]) -> float:
     """Mean over retained tasks of a'_j / a_j, tasks with a_j = 0 left out; NaN without any. 1 means nothing is lost,
     and what one task gained makes up for what another lost."""
     return _mean([a / b for b, a in zip(before, after, strict=True) if b > 0])
+
+
+def standing(before: Mapping[str, tuple[str, float]], now: Mapping[str, tuple[str, float]]) -> Standing:
+    """From accuracies by task, each with its role."""
+    targets = [value for role, value in now.values() if role == "target"]
+    retained = [task for task, (role, _) in now.items() if role == "retained" and task in before]
+    kept = retained_share([before[task][1] for task in retained], [now[task][1] for task in retained])
+    return Standing(fmean(targets) if targets else None, None if isnan(kept) else kept)
 
 
 def average_accuracy(accuracies: Matrix) -> float:

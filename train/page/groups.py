@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from forgetless.curator.report.forgetting import seed_interval
+from forgetless.curator.report.forgetting import Standing, seed_interval
 from forgetless.curator.report.resampling import Interval
 from forgetless.schemas.base import digest
 from forgetless.schemas.errors import UsageError
 from forgetless.train.output import leaves
-from forgetless.train.page.runs import Run, Standing
+from forgetless.train.page.runs import Run
 from forgetless.train.report import Change
 
 MOST = 6

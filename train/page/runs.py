@@ -2,16 +2,14 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from pydantic import ValidationError
 
-from forgetless.curator.report.forgetting import retained_share
+from forgetless.curator.report.forgetting import Standing, standing
 from forgetless.curator.store import Store
 from forgetless.schemas.errors import UsageError
 from forgetless.schemas.model import Model
@@ -26,16 +24,6 @@ _WATCHED = """
     SELECT replace(phase, 'step ', '')::INT AS step, task, role, metric, value, count, key
     FROM evals WHERE run_id = $run AND phase LIKE 'step %' ORDER BY step, created"""
 _RECIPE = "SELECT recipe FROM runs WHERE run_id = $run ORDER BY created DESC LIMIT 1"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a model stands between learning and forgetting, both in 0..1."""
-
-    target: float | None
-    """Mean accuracy of target tasks; None without any."""
-    kept: float | None
-    """Mean over retained tasks of accuracy after / before; None where the base knew none."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +94,6 @@ def read_run(folder: Path, store: Path | None = None) -> Run:
         folder, report, asked, settings, _losses(folder), found,
         _watched(found, report.run_id) if found else {}, _base(found, report.run_id) if found else None,
     )  # fmt: skip
-
-
-def standing(before: Mapping[str, tuple[str, float]], now: Mapping[str, tuple[str, float]]) -> Standing:
-    """From accuracies by task, each with its role."""
-    targets = [value for role, value in now.values() if role == "target"]
-    retained = [task for task, (role, _) in now.items() if role == "retained" and task in before]
-    kept = retained_share([before[task][1] for task in retained], [now[task][1] for task in retained])
-    return Standing(fmean(targets) if targets else None, None if isnan(kept) else kept)
 
 
 def is_run(folder: Path) -> bool:

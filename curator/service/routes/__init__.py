@@ -12,6 +12,7 @@ from forgetless.curator.service.routes import (
     store_pages,
     stores,
     templates,
+    training_pages,
 )
 from forgetless.curator.service.routes import exports as exports
 
@@ -30,5 +31,6 @@ ROUTERS = [
         assets,
         login,
         store_pages,
+        training_pages,
     )
 ]
