@@ -57,6 +57,11 @@ class Progress:
         elif self.done != self._said:
             self._line()
 
+    def end(self) -> None:
+        """Where there is no `with`, since another's bar is on the terminal: say how far it came, to a program."""
+        if _as_json() and self.done != self._said:
+            self._line()
+
     def _line(self) -> None:
         self._last_line, self._said = time.monotonic(), self.done
         if _as_json():

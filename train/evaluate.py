@@ -73,9 +73,11 @@ def figures_of(
         at: what tells these weights from all others, such as run and step: the figures' keys are made of it.
         base: the model that it came from, in eval mode, for KL and coherence.
     """
-    progress = Progress(f"evaluate {at}", _work(wanted))  # lines, if it takes long: the bar is the training's
+    # Lines, if it takes long: the bar is the training's.
+    progress = Progress("evaluate while training", _work(wanted))
     with untouched(lm) as model:
         parts = list(_figures(Subject(asking, lambda: model, lambda: base), wanted, {}, progress))
+    progress.end()
     return [f.model_copy(update={"key": digest("at", at, f.key)}) for part in parts for f in part]
 
 

@@ -97,3 +97,13 @@ def ends(interval: Interval) -> tuple[float, float] | None:
         if math.isnan(interval.low)
         else (max(interval.low, 0.0), max(min(interval.high, 1.0), interval.mean))
     )
+
+
+def between(low: float, high: float, most: int = 5) -> Axis:
+    """From the round number below `low` to the one above `high`, with about `most` steps."""
+    span = max(high - low, abs(high) * 1e-6, 1e-9)
+    scale = 10.0 ** math.floor(math.log10(span / most))
+    step = next(scale * s for s in (1, 2, 2.5, 5, 10) if scale * s * most >= span * 0.999)
+    first, last = math.floor(round(low / step, 6)), math.ceil(round(high / step, 6))
+    last = max(last, first + 1)
+    return Axis(first * step, last * step, [round(step * i, 12) for i in range(first, last + 1)])

@@ -104,6 +104,17 @@ def dot(interval: Interval, axis: Axis) -> Markup:
     return _FRAME.format("row", 26, grid(axis) + marks)
 
 
+def bar(value: float | None, axis: Axis) -> Markup:
+    """From zero to the value; nothing where there is none."""
+    drawn = grid(axis)
+    if value is not None:
+        zero, end = axis.at(0.0), axis.at(value)
+        drawn += Markup('<rect class="k" x="{}%" y="5" width="{}%" height="16"/>').format(
+            min(zero, end), round(max(abs(end - zero), 0.3), 3)
+        )
+    return _FRAME.format("row", 26, drawn)
+
+
 def stack(parts: Sequence[tuple[str, float]]) -> Markup:
     """(class, share) one behind another; shares that have room for it are written in."""
     drawn, start = Markup(""), 0.0

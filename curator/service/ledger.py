@@ -233,6 +233,29 @@ class Ledger:
                 for row in connection.execute(query)
             ]
 
+    def told(self, job: Job, lines: int) -> tuple[list[Progress], list[str], int]:
+        """For who comes late: the last state of every bar, the last events with lines of the log, and the number of
+        the last event of all."""
+        mine = _events.c.job == job.number
+        label = sa.func.json_extract(_events.c.data, "$.label")
+        last = sa.select(sa.func.max(_events.c.number)).where(mine)
+        newest = (
+            sa.select(sa.func.max(_events.c.number)).where(mine, _events.c.type == "progress").group_by(label)
+        )
+        bars = sa.select(_events.c.data).where(mine, _events.c.number.in_(newest)).order_by(_events.c.number)
+        log = (
+            sa.select(_events.c.data)
+            .where(mine, _events.c.type == "log")
+            .order_by(_events.c.number.desc())
+            .limit(lines)
+        )
+        with self._engine.begin() as connection:
+            return (
+                [Progress.model_validate(data) for data in connection.execute(bars).scalars()],
+                [data["line"] for data in connection.execute(log).scalars()][::-1],
+                connection.execute(last).scalar() or 0,
+            )
+
     def change(
         self, job: Job, events: Sequence[tuple[Type, Any]] = (), **values: Any
     ) -> tuple[Job, list[Event]]:

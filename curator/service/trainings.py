@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from os.path import commonprefix
+from difflib import SequenceMatcher
 from typing import Any
 
 import duckdb
@@ -196,7 +196,9 @@ def _parent(training: Training, others: Sequence[Training]) -> Training | None:
         and other.model != other.base
         and other.created < training.created
     ]
-    return max(earlier, key=lambda other: len(commonprefix([other.name, training.name])), default=None)
+    return max(
+        earlier, key=lambda other: SequenceMatcher(None, other.name, training.name).ratio(), default=None
+    )
 
 
 def _family(

@@ -60,3 +60,15 @@ def test_text(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     with Progress("nothing", 0):
         pass
     assert said(capsys) == []
+
+
+def test_without_a_with_only_a_program_is_told_of_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: list[float]
+) -> None:
+    bar = Progress("beside another", 3)
+    bar.advance(3)
+    bar.end()
+    assert said(capsys) == []
+    monkeypatch.setenv("FORGETLESS_PROGRESS", "json")
+    bar.end()
+    assert [json.loads(line)["progress"]["done"] for line in said(capsys)] == [3]

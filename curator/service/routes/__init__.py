@@ -4,11 +4,13 @@ from forgetless.curator.service.routes import (
     assets,
     evals,
     health,
+    job_pages,
     jobs,
     login,
     recipes,
     records,
     sql,
+    sql_page,
     store_pages,
     stores,
     templates,
@@ -31,6 +33,8 @@ ROUTERS = [
         assets,
         login,
         store_pages,
+        job_pages,
+        sql_page,
         training_pages,
     )
 ]

@@ -9,6 +9,7 @@ from pydantic import Field
 from forgetless.curator.service.command import run_command
 from forgetless.curator.service.confinement import confined
 from forgetless.curator.service.problems import PROBLEMS, Problem
+from forgetless.curator.service.recipe_lines import lines_of
 from forgetless.curator.service.scratch import scratch
 from forgetless.curator.service.service import Given, Service
 from forgetless.schemas.base import Frozen
@@ -54,6 +55,8 @@ class Fault(Frozen):
 
     detail: str
     hint: str
+    lines: list[int]
+    """Of the text, from 1; none where it is not known."""
 
 
 class StepLine(Frozen):
@@ -104,7 +107,8 @@ def check_recipe(draft: Draft, service: Given) -> Checked:
     try:
         recipe = confined(Recipe, draft.recipe, service.settings, draft.base, draft.overrides)
     except UsageError as error:
-        return Checked(problems=[Fault(detail=error.message, hint=error.hint)], summary=None)
+        fault = Fault(detail=error.message, hint=error.hint, lines=lines_of(draft.recipe, error.message))
+        return Checked(problems=[fault], summary=None)
     return Checked(problems=[], summary=_summary(recipe, service))
 
 

@@ -1,0 +1,215 @@
+// The form of a new job: a recipe that is checked as it is typed, and plain fields for the other verbs. A draft is kept
+// as long as the tab is open.
+import { api, problemBox } from "/static/api.js";
+import { editor } from "/static/editor.js";
+
+const PAUSE = 400; // ms after the last key
+const page = document.getElementById("new"), forms = [...document.querySelectorAll(".job-form")];
+const example = document.getElementById("example"), into = document.getElementById("into");
+const verdict = document.getElementById("verdict"), summary = document.getElementById("summary"), planned = document.getElementById("planned");
+const recipe = editor(document.getElementById("recipe")), form = document.getElementById("of-recipe");
+editor(document.getElementById("eval-suite"));
+const draftKey = `forgetless-draft${location.search}`;
+let base = page.dataset.base, others = [], examples = [], state = null, waiting = 0, asking = null;
+
+const verb = () => document.querySelector("[name=verb]:checked").value;
+
+// What to do
+
+function choose(name) {
+  document.querySelector(`[name=verb][value="${name}"]`).checked = true;
+  for (const each of forms) each.hidden = !each.dataset.verbs.split(" ").includes(name);
+  form.querySelector("[type=submit]").textContent = name === "train" ? "Train" : "Build";
+  judge();
+  keep();
+}
+
+for (const radio of document.querySelectorAll("[name=verb]")) radio.addEventListener("change", () => choose(radio.value));
+
+// The recipe
+
+function draft() {
+  const overrides = into.value ? [...others, `store=${JSON.stringify(into.value)}`] : others;
+  return { recipe: recipe.text, base, overrides };
+}
+
+function changed() {
+  clearTimeout(waiting);
+  asking?.abort();
+  waiting = setTimeout(check, PAUSE);
+  planned.replaceChildren();
+  keep();
+}
+
+async function check() {
+  asking?.abort();
+  const controller = asking = new AbortController();
+  try {
+    state = await api("/v1/recipes/check", { method: "POST", json: draft(), signal: controller.signal });
+    judge();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    state = null;
+    verdict.replaceChildren(problemBox(error, check));
+  }
+}
+
+/** Say how it stands with the recipe, for what is to be done with it. */
+function judge() {
+  if (!state) return;
+  const lacks = !state.problems.length && verb() === "train" && !state.summary.trains;
+  const faults = lacks ? [{ detail: "the recipe has no `train`", hint: "add `train:` with its `output`", lines: [] }] : state.problems;
+  recipe.mark(faults.flatMap((fault) => fault.lines));
+  document.getElementById("recipe").setAttribute("aria-invalid", String(faults.length > 0));
+  verdict.replaceChildren(...(faults.length ? faults.map(said) : [element("p", { className: "ok" }, "✓ This can run.")]));
+  summary.replaceChildren(...(state.summary ? summarised(state.summary) : []));
+  form.querySelector("[type=submit]").disabled = faults.length > 0;
+  document.getElementById("plan").disabled = faults.length > 0;
+}
+
+function said({ detail, hint, lines }) {
+  const parts = detail.replace(/^recipe: /, "").split("; ").map((part) => element("li", {}, part));
+  const where = lines.length ? `Line ${lines.join(", ")}` : "It cannot run like this";
+  return element("div", { className: "problem" }, element("p", {}, element("b", {}, where)), element("ul", { className: "faults" }, ...parts),
+    ...(hint && !hint.startsWith("nothing was run") ? [element("p", { className: "about" }, hint)] : []));
+}
+
+function summarised({ name, store, model, steps, trains, output }) {
+  const facts = [["Recipe", name], ["Store", store], ["Model", model], ...(trains ? [["Trains into", output]] : [])];
+  const rows = steps.map((step) => [step.name === step.pipeline ? step.name : `${step.name} (${step.pipeline})`, step.count === null ? "all" : step.count.toLocaleString("en")]);
+  return [
+    element("dl", { className: "facts" }, ...facts.map(([key, value]) => element("div", {}, element("dt", {}, key), element("dd", {}, value)))),
+    ...(rows.length ? [table(["step", "count"], rows)] : []),
+  ];
+}
+
+document.getElementById("plan").addEventListener("click", async (event) => {
+  const button = event.target;
+  button.disabled = true;
+  planned.replaceChildren(element("p", { className: "about" }, "Reading the store…"));
+  try {
+    const steps = await api("/v1/recipes/plan", { method: "POST", json: draft() });
+    const rows = steps.map((step) => [step.name, ...[step.planned, step.there, step.missing].map((number) => number.toLocaleString("en"))]);
+    planned.replaceChildren(table(["step", "planned", "there", "to make"], rows), ...steps.flatMap((step) => step.notes).map((note) => element("p", { className: "about" }, note)));
+  } catch (error) {
+    planned.replaceChildren(problemBox(error));
+  }
+  button.disabled = false;
+});
+
+document.getElementById("recipe").addEventListener("input", changed);
+into.addEventListener("change", changed);
+example.addEventListener("change", () => {
+  const found = examples.find((each) => each.name === example.value);
+  if (found) begin(found.text, found.base, []);
+});
+
+function begin(text, folder, overrides) {
+  recipe.text = text;
+  base = folder;
+  others = overrides;
+  document.getElementById("base").textContent = base;
+  changed();
+}
+
+// Sending it
+
+for (const each of forms) each.addEventListener("submit", (event) => { event.preventDefault(); send(each); });
+
+let sent = { body: "", key: "" };
+addEventListener("pageshow", (event) => { if (event.persisted) sent = { body: "", key: "" }; });
+
+/** The same request has the same key, so that a second click, or a second try, makes no second job. */
+function keyOf(body) {
+  if (sent.body !== body) sent = { body, key: [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("") };
+  return sent.key;
+}
+
+async function send(each) {
+  const button = each.querySelector("[type=submit]"), place = each.querySelector(".said");
+  const json = each === form ? { verb: verb(), ...draft() } : { verb: verb(), ...fields(each) };
+  button.setAttribute("aria-busy", "true");
+  place.replaceChildren();
+  try {
+    const job = await api("/v1/jobs", { method: "POST", json, headers: { "Idempotency-Key": keyOf(JSON.stringify(json)) } });
+    sessionStorage.removeItem(draftKey);
+    location.assign(`/jobs/${job.id}`);
+  } catch (error) {
+    place.replaceChildren(problemBox(error));
+  }
+  button.removeAttribute("aria-busy");
+}
+
+function fields(each) {
+  const given = {};
+  for (const { name, type, value, checked } of each.elements) {
+    if (!name) continue;
+    if (type === "checkbox") { if (checked) given[name] = true; } else if (value.trim()) given[name] = type === "number" ? Number(value) : value;
+  }
+  return given;
+}
+
+// Drafts
+
+function keep() {
+  try {
+    sessionStorage.setItem(draftKey, JSON.stringify({ verb: verb(), example: example.value, text: recipe.text, base, others, into: into.value }));
+  } catch { /* not kept */ }
+}
+
+function kept() {
+  try { return JSON.parse(sessionStorage.getItem(draftKey)); } catch { return null; }
+}
+
+// Beginning
+
+async function start() {
+  const draftThere = kept(), from = new URLSearchParams(location.search).get("from");
+  try {
+    examples = (await api("/v1/recipes")).recipes;
+  } catch (error) {
+    verdict.replaceChildren(problemBox(error, start));
+  }
+  example.replaceChildren(...examples.map(({ name, about }) => new Option(`${name}: ${about}`, name)));
+  if (draftThere?.text) {
+    example.value = draftThere.example;
+    into.value = draftThere.into;
+    begin(draftThere.text, draftThere.base, draftThere.others);
+    choose(draftThere.verb);
+    return;
+  }
+  if (from) await again(from);
+  else if (examples.length) { example.value = examples[0].name; begin(examples[0].text, examples[0].base, []); }
+  choose(page.dataset.verb);
+}
+
+/** What another job was asked for. */
+async function again(id) {
+  try {
+    const { request } = await api(`/v1/jobs/${encodeURIComponent(id)}`);
+    const text = typeof request.recipe === "string" ? request.recipe : JSON.stringify(request.recipe, null, 2);
+    const stores = (request.overrides || []).filter((each) => each.startsWith("store="));
+    const wanted = [...into.options].find(({ value }) => stores.at(-1) === `store=${JSON.stringify(value)}`);
+    example.prepend(new Option(`job ${id.slice(0, 8)}`, "job", true, true));
+    if (wanted) into.value = wanted.value;
+    begin(text, request.base || page.dataset.base, (request.overrides || []).filter((each) => !wanted || !stores.includes(each)));
+  } catch (error) {
+    verdict.replaceChildren(problemBox(error));
+  }
+}
+
+// Elements
+
+function element(tag, given, ...children) {
+  const made = Object.assign(document.createElement(tag), given);
+  made.append(...children);
+  return made;
+}
+
+function table(head, rows) {
+  const cell = (tag) => (text, place) => element(tag, { className: place ? "n" : "" }, text);
+  return element("table", { className: "list" }, element("thead", {}, element("tr", {}, ...head.map(cell("th")))),
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell("td"))))));
+}
+
+start();
