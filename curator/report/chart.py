@@ -106,4 +106,5 @@ def between(low: float, high: float, most: int = 5) -> Axis:
     step = next(scale * s for s in (1, 2, 2.5, 5, 10) if scale * s * most >= span * 0.999)
     first, last = math.floor(round(low / step, 6)), math.ceil(round(high / step, 6))
     last = max(last, first + 1)
-    return Axis(first * step, last * step, [round(step * i, 12) for i in range(first, last + 1)])
+    ticks = [round(step * i, 12) for i in range(first, last + 1)]
+    return Axis(ticks[0], ticks[-1], ticks)

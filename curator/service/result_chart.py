@@ -61,7 +61,8 @@ class TimeAxis(Axis):
     """Seconds since 1970, as days and times."""
 
     def label(self, tick: float) -> str:
-        form = "%-d %b %Y" if self.high - self.low > 86400 * 4 else "%-d %b %H:%M"
+        days = (self.high - self.low) / 86400
+        form = "%-d %b %Y" if days > 4 else "%-d %b %H:%M" if days > 0.02 else "%H:%M:%S"
         return datetime.fromtimestamp(tick, UTC).strftime(form)
 
 
@@ -125,7 +126,8 @@ def _seconds(text: Any) -> float | None:
 
 
 def _time_axis(low: float, high: float) -> TimeAxis:
-    return TimeAxis(low, max(high, low + 1), [low, low + (high - low) / 2, high])
+    high = max(high, low + 1)
+    return TimeAxis(low, high, [low, high])
 
 
 def _bars(columns: Sequence[Named], figures: Sequence[Named]) -> BarsOf:

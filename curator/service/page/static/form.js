@@ -89,7 +89,7 @@ document.getElementById("plan").addEventListener("click", async (event) => {
   planned.replaceChildren(element("p", { className: "about" }, "Reading the store…"));
   try {
     const steps = await api("/v1/recipes/plan", { method: "POST", json: draft() });
-    const rows = steps.map((step) => [step.name, ...[step.planned, step.there, step.missing].map((number) => number.toLocaleString("en"))]);
+    const rows = steps.map((step) => [step.name, ...[step.planned, step.there, Math.max(step.planned - step.there, 0)].map((number) => number.toLocaleString("en"))]);
     planned.replaceChildren(table(["step", "planned", "there", "to make"], rows), ...steps.flatMap((step) => step.notes).map((note) => element("p", { className: "about" }, note)));
   } catch (error) {
     planned.replaceChildren(problemBox(error));
@@ -127,6 +127,7 @@ function keyOf(body) {
 
 async function send(each) {
   const button = each.querySelector("[type=submit]"), place = each.querySelector(".said");
+  if (button.getAttribute("aria-busy")) return;
   const json = each === form ? { verb: verb(), ...draft() } : { verb: verb(), ...fields(each) };
   button.setAttribute("aria-busy", "true");
   place.replaceChildren();

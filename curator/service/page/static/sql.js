@@ -19,7 +19,6 @@ async function ask() {
   asking = controller;
   run.setAttribute("aria-busy", "true");
   result.setAttribute("aria-busy", "true");
-  query.mark([]);
   remember(sql);
   history.replaceState(null, "", address(sql));
   try {
@@ -27,8 +26,7 @@ async function ask() {
     show(await api("/v1/sql", { method: "POST", json: { store, sql, rows, seconds }, signal: controller.signal }));
   } catch (error) {
     if (error.name === "AbortError") return;
-    const line = error.message.match(/LINE (\d+):/);
-    if (line) query.mark([Number(line[1])]);
+    if (error.hint.includes("forgetless sql")) error.hint = "the list beside the query has all tables and their columns";
     result.replaceChildren(problemBox(error));
   }
   run.removeAttribute("aria-busy");
@@ -100,7 +98,7 @@ function tableOf(columns, rows) {
 function cell(value, name, isNumber) {
   if (value === null) return element("td", { className: isNumber ? "n null" : "null" }, "null");
   if (isNumber) return element("td", { className: "n", title: String(value) }, figure(value));
-  if (typeof value === "string" && /^(id|parent_id|previous_id)$/.test(name) && /^[0-9a-f]{32}$/.test(value)) {
+  if (typeof value === "string" && /^(id|parent_id|previous_id)$/.test(name) && /^[0-9a-f]{8,32}$/.test(value)) {
     return element("td", {}, element("a", { href: `/stores/${encodeURIComponent(store)}/records/${value}`, title: value }, element("code", {}, value.slice(0, 8))));
   }
   const isText = typeof value === "string", text = isText ? value : JSON.stringify(value);
