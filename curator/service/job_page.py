@@ -96,8 +96,14 @@ def outcome(job: Job) -> str:
         return ", ".join(
             f"{c['task']} {figure(c['before'], 100)} → {figure(c['after'], 100)} %" for c in shown
         )
-    told = facts(job.result)
-    return ", ".join(f"{name} {told[name]}" for name in ("records", "ok", "figures") if name in told)
+    match job.result:
+        case {"records": int(records)}:
+            return f"{records:,} record{'s' if records != 1 else ''}"
+        case {"ok": bool(ok)}:
+            return "whole" if ok else "not whole"
+    if job.state == "cancelled" and (bar := job.progress):
+        return f"{bar.label}: {bar.done:,} of {bar.total:,}"
+    return ""
 
 
 def facts(result: Any) -> dict[str, str]:

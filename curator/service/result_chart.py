@@ -1,6 +1,5 @@
 """The answer to a query as a simple chart: what its rows are called against what is counted or measured of them."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ APART = 20
 """Columns whose largest values differ by a larger factor do not share an axis."""
 DOTS = 40
 """Points of a line that are drawn as dots; more are only joined."""
+LARGEST = 1e300
+"""Beyond, axes would overflow."""
 NOTHING = "\N{EN DASH}"
 
 _NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL")
@@ -41,8 +42,8 @@ class Named:
 
     @property
     def numbers(self) -> list[float | None]:
-        """None where there is none."""
-        return [float(v) if isinstance(v, int | float) and math.isfinite(v) else None for v in self.values]
+        """None where there is none, or none that can be drawn."""
+        return [float(v) if isinstance(v, int | float) and abs(v) < LARGEST else None for v in self.values]
 
 
 @dataclass(frozen=True)

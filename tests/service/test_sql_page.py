@@ -193,3 +193,15 @@ def test_what_cannot_be_drawn_is_not(columns: list[Named]) -> None:
 def test_a_number_that_comes_twice_is_no_axis() -> None:
     found = chart_of([column("seed", "INTEGER", 0, 0, 1), column("n", "DOUBLE", 1.0, 2.0, 3.0)])
     assert isinstance(found, BarsOf) and found.labels == ["0", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "status"),
+    [([["a", 10**400]], 204), ([["a"]], 204), ([], 204), ([[]], 204), ([["a", True], ["<b>", -1e200]], 200)],
+)
+def test_whatever_is_to_be_drawn_is_answered(site: Serving, rows: list[object], status: int) -> None:
+    columns = [{"name": "k", "type": "VARCHAR"}, {"name": "<i>", "type": "BIGINT"}]
+    with site.client() as client:
+        answer = client.post("/sql/chart", json={"columns": columns, "rows": rows})
+    assert answer.status_code == status
+    assert "<b>" not in answer.text and "<i>" not in answer.text
