@@ -67,6 +67,7 @@ def test_the_wheel_holds_the_demo_models(wheel: Path, name: str) -> None:
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= model
     assert {f"forgetless/pipelines/demo/{name}/{file}" for file in model} <= inside
     assert "forgetless/pipelines/demo/targets.yaml" in inside
+    assert "forgetless/pipelines/recipes/replay.yaml" in inside
 
 
 @pytest.mark.parametrize(
