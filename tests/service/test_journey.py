@@ -53,7 +53,7 @@ def test_from_an_empty_home_to_an_export(visit: Visit, tmp_path: Path) -> None:
             "#q", "SELECT kind, avg(perplexity) AS perplexity FROM perplexity GROUP BY kind ORDER BY kind"
         )
         page.keyboard.press("Control+Enter")
-        expect(page.locator("#result tbody tr")).to_have_count(3, timeout=60_000)
+        expect(page.locator(".answer tbody tr")).to_have_count(3, timeout=60_000)
         expect(page.locator("#result svg").first).to_be_visible()
 
         visitor.open("/jobs/new?verb=export")

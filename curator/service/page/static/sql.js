@@ -136,6 +136,7 @@ async function sources() {
   try {
     const { sources: found } = await api(`/v1/sql/schema?store=${encodeURIComponent(store)}`);
     place.replaceChildren(...found.map(source));
+    filter();  // somebody may have been faster
   } catch (error) {
     place.replaceChildren(problemBox(error, sources));
   }
@@ -151,14 +152,16 @@ function source({ name, call, kind, about, example, columns }) {
 
 const quoted = (name) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`);
 
-document.getElementById("find").addEventListener("input", (event) => {
-  const wanted = event.target.value.trim().toLowerCase();
+function filter() {
+  const wanted = document.getElementById("find").value.trim().toLowerCase();
   for (const each of document.querySelectorAll(".source")) {
     const names = [...each.querySelectorAll("code")].map((code) => code.textContent.toLowerCase());
     each.hidden = !names.some((name) => name.includes(wanted));
     each.open = wanted.length > 1 && names.slice(1).some((name) => name.includes(wanted));
   }
-});
+}
+
+document.getElementById("find").addEventListener("input", filter);
 
 // What was asked
 
