@@ -52,7 +52,8 @@ class Settings(Frozen):
     @cached_property
     def confinement(self) -> Confinement:
         """What settings that come over the network may name."""
-        examples = (file.parent for file in self.examples.values())
+        # Patterns lie in the installed package, where nothing may be written.
+        examples = (file.parent for file in self.examples.values() if file.is_relative_to(self.home))
         return Confinement(
             roots=(*self.roots, *self.stores.values(), *dict.fromkeys(examples), self.home / "jobs"),
             endpoints=self.endpoints,
