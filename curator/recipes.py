@@ -58,7 +58,7 @@ def read_yaml(text: str, kind: type[Settings], where: str = "") -> dict[str, Any
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
-        problem = " ".join(str(error).split())
+        problem = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
         raise RecipeError(f"{what} is not YAML: {problem}", "nothing was run; correct it") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{what} is not a mapping", _BEGINNINGS[kind])

@@ -1,6 +1,7 @@
 """A connection for SQL that others wrote: it reads the store's committed files, and touches nothing else."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +105,12 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def sql_error(error: Exception) -> UsageError:
-    """In DuckDB's own words, without the excerpt of the query."""
-    message = " ".join(str(error).split("\n\n")[0].split())
-    return UsageError(f"SQL: {message}", "`forgetless sql STORE` lists the views and their columns")
+    """In DuckDB's own words, with the line instead of the excerpt of the query."""
+    message, _, excerpt = str(error).partition("\n\n")
+    line = re.match(r"LINE (\d+): ", excerpt)
+    where = f" (line {line[1]})" if line and line[1] != "1" else ""
+    message = " ".join(message.split())
+    return UsageError(f"SQL: {message}{where}", "`forgetless sql STORE` lists the views and their columns")
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -185,6 +185,11 @@ def test_a_recipe_is_checked_as_it_is_typed(worker: Visitor) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("Tab")
     expect(area).not_to_be_focused()
+    page.once("dialog", lambda question: question.dismiss())
+    page.select_option("#example", "replay")
+    expect(area).to_have_value(re.compile("# here"))
+    expect(page.locator("#example")).to_have_value("demo")
+    page.once("dialog", lambda question: question.accept())
     page.select_option("#example", "replay")
     expect(page.locator("#summary")).to_contain_text("my-store")
     page.get_by_label("Train fine-tune").check()
@@ -286,3 +291,55 @@ steps:
 )
 def test_a_problem_has_its_line(problem: str, lines: list[int]) -> None:
     assert lines_of(TEXT, problem) == lines
+
+
+def test_every_ready_made_recipe_can_run(worker: Visitor) -> None:
+    page = worker.open("/jobs/new?recipe=own_words")
+    expect(page.locator("#example")).to_have_value("own_words")
+    for option in page.locator("#example option").all():
+        page.select_option("#example", option.get_attribute("value"))
+        expect(page.locator("#verdict")).to_contain_text("This can run")
+
+
+def test_the_plain_forms_point_at_what_is_wrong_and_keep_what_was_typed(worker: Visitor) -> None:
+    page = worker.open("/jobs/new?verb=export&store=paged")
+    mask, condition = page.locator("#export-mask"), page.locator("#export-where")
+    condition.fill("perplexity < 9")
+    mask.fill("2.5")
+    mask.evaluate("field => field.closest('form').noValidate = true")
+    mask.fill("0.5")
+    page.get_by_role("button", name="Export", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Mask target tokens above a perplexity of: ")
+    expect(mask).to_have_attribute("aria-invalid", "true")
+    expect(mask).to_be_focused()
+    assert "422" in worker.errors.pop()
+    worker.check("form-problem")
+    page.reload()
+    expect(condition).to_have_value("perplexity < 9")
+    page.get_by_role("button", name="Start over").click()
+    expect(condition).to_have_value("")
+
+
+def test_another_job_is_asked_for_again(worker: Visitor, workshop: Serving) -> None:
+    recipe = {"store": "elsewhere", "model": {"path": "nowhere"}, "train": {"output": "tuned"}}
+    asked = [
+        {"verb": "verify", "store": "paged"},
+        {"verb": "train", "recipe": recipe, "overrides": ["train.steps=3"]},
+    ]
+    with workshop.client() as client:
+        verify, train = (client.post("/v1/jobs", json=each).json()["id"] for each in asked)
+    page = worker.open(f"/jobs/new?from={verify}")
+    expect(page.get_by_role("radio", name="Verify")).to_be_checked()
+    expect(page.locator("#verify-store")).to_have_value("paged")
+    worker.open(f"/jobs/new?from={train}")
+    expect(page.get_by_role("radio", name="Train fine-tune")).to_be_checked()
+    expect(page.locator("#recipe")).to_have_value(re.compile("elsewhere"))
+    expect(page.locator("#others")).to_contain_text("train.steps=3")
+    page.get_by_role("button", name="Leave them out").click()
+    expect(page.locator("#others")).to_be_empty()
+    page.reload()
+    expect(page.locator("#example")).to_have_value("job")
+    page.fill("#recipe", "")
+    page.reload()
+    expect(page.locator("#verdict")).to_contain_text("It cannot run")
+    expect(page.locator("#recipe")).to_have_value("")

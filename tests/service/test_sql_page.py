@@ -46,9 +46,9 @@ def test_a_query_is_answered_by_a_table_and_a_chart(visitor: Visitor) -> None:
 
 def test_an_error_is_said_as_duckdb_says_it(visitor: Visitor) -> None:
     page = visitor.open("/sql?store=paged")
-    ask(page, "SELECT * FROM recods")
+    ask(page, "SELECT *\nFROM recods")
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text('Did you mean "records"')
+    expect(alert).to_contain_text('Did you mean "records"? (line 2)')
     expect(alert).to_contain_text("The list beside the query")
     assert "400" in visitor.errors.pop()
     visitor.check("sql-error")

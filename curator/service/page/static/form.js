@@ -10,7 +10,8 @@ const verdict = document.getElementById("verdict"), summary = document.getElemen
 const recipe = editor(document.getElementById("recipe")), form = document.getElementById("of-recipe");
 editor(document.getElementById("eval-suite"));
 const draftKey = `forgetless-draft${location.search}`;
-let base = page.dataset.base, others = [], examples = [], state = null, waiting = 0, asking = null;
+const address = new URLSearchParams(location.search);
+let base = page.dataset.base, others = [], examples = [], began = "", state = null, waiting = 0, asking = null;
 
 const verb = () => document.querySelector("[name=verb]:checked").value;
 
@@ -51,8 +52,11 @@ async function check() {
     if (error.name === "AbortError") return;
     state = null;
     verdict.replaceChildren(problemBox(error, check));
+    told = "";
   }
 }
+
+let told = "";
 
 /** Say how it stands with the recipe, for what is to be done with it. */
 function judge() {
@@ -61,7 +65,9 @@ function judge() {
   const faults = lacks ? [{ detail: "the recipe has no `train`", hint: "add `train:` with its `output`", lines: [] }] : state.problems;
   recipe.mark(faults.flatMap((fault) => fault.lines));
   document.getElementById("recipe").setAttribute("aria-invalid", String(faults.length > 0));
-  verdict.replaceChildren(...(faults.length ? faults.map(said) : [element("p", { className: "ok" }, "✓ This can run.")]));
+  if (told !== (told = JSON.stringify(faults))) { // said once: a screen reader reads out whatever is put here
+    verdict.replaceChildren(...(faults.length ? faults.map(said) : [element("p", { className: "ok" }, "✓ This can run.")]));
+  }
   summary.replaceChildren(...(state.summary ? summarised(state.summary) : []));
   form.querySelector("[type=submit]").disabled = faults.length > 0;
   document.getElementById("plan").disabled = faults.length > 0;
@@ -99,16 +105,33 @@ document.getElementById("plan").addEventListener("click", async (event) => {
 
 document.getElementById("recipe").addEventListener("input", changed);
 into.addEventListener("change", changed);
+let chosen = "";
 example.addEventListener("change", () => {
-  const found = examples.find((each) => each.name === example.value);
-  if (found) begin(found.text, found.base, []);
+  if (recipe.text.trim() && recipe.text !== began && !confirm("Replace what you have written?")) example.value = chosen;
+  else startFrom(example.value);
 });
 
-function begin(text, folder, overrides) {
+/** A ready-made recipe, as it was. */
+function startFrom(name) {
+  const found = examples.find((each) => each.name === name);
+  if (found) begin(name, found.text, found.base, []);
+}
+
+function begin(name, text, folder, overrides, original = text) {
+  example.value = chosen = name;
   recipe.text = text;
+  began = original;
   base = folder;
-  others = overrides;
   document.getElementById("base").textContent = base;
+  override(overrides);
+}
+
+/** What replaces values of the recipe, beside its text. */
+function override(all) {
+  others = all;
+  const none = element("button", { type: "button" }, "Leave them out");
+  none.addEventListener("click", () => override([]));
+  document.getElementById("others").replaceChildren(...(all.length ? ["With ", ...all.flatMap((each) => [element("code", {}, each), " "]), none] : []));
   changed();
 }
 
@@ -131,14 +154,27 @@ async function send(each) {
   const json = each === form ? { verb: verb(), ...draft() } : { verb: verb(), ...fields(each) };
   button.setAttribute("aria-busy", "true");
   place.replaceChildren();
+  for (const field of each.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   try {
     const job = await api("/v1/jobs", { method: "POST", json, headers: { "Idempotency-Key": keyOf(JSON.stringify(json)) } });
     sessionStorage.removeItem(draftKey);
     location.assign(`/jobs/${job.id}`);
   } catch (error) {
-    place.replaceChildren(problemBox(error));
+    place.replaceChildren(problemBox(pointed(error, each)));
   }
   button.removeAttribute("aria-busy");
+}
+
+/** The problem, in the words of the form, with its fields marked. */
+function pointed(error, each) {
+  const parts = error.errors.map(({ pointer, detail }) => {
+    const field = each.elements[pointer.split("/")[2]];
+    if (!field?.labels) return `${pointer}: ${detail}`;
+    field.setAttribute("aria-invalid", "true");
+    field.focus();
+    return `${field.labels[0].textContent}: ${detail}`;
+  });
+  return parts.length ? Object.assign(error, { message: parts.join("; ") }) : error;
 }
 
 function fields(each) {
@@ -150,13 +186,29 @@ function fields(each) {
   return given;
 }
 
+/** The other way round: values as a job was asked for. A store may be given by its folder. */
+function fill(each, values) {
+  for (const field of each.elements) {
+    const value = values[field.name];
+    if (!field.name || value === undefined || value === null) continue;
+    if (field.type === "checkbox") field.checked = value === true;
+    else field.value = field.name === "store" ? [...into.options].find((store) => store.value === value)?.text ?? value : typeof value === "object" ? JSON.stringify(value, null, 2) : value;
+  }
+}
+
 // Drafts
 
+const plain = forms.filter((each) => each !== form);
+
 function keep() {
+  const drafts = Object.fromEntries(plain.map((each) => [each.dataset.verbs, fields(each)]));
   try {
-    sessionStorage.setItem(draftKey, JSON.stringify({ verb: verb(), example: example.value, text: recipe.text, base, others, into: into.value }));
+    sessionStorage.setItem(draftKey, JSON.stringify({ verb: verb(), example: example.value, text: recipe.text, began, base, others, into: into.value, drafts }));
   } catch { /* not kept */ }
 }
+
+for (const each of plain) each.addEventListener("input", keep);
+document.getElementById("over").addEventListener("click", () => { sessionStorage.removeItem(draftKey); location.reload(); });
 
 function kept() {
   try { return JSON.parse(sessionStorage.getItem(draftKey)); } catch { return null; }
@@ -165,37 +217,40 @@ function kept() {
 // Beginning
 
 async function start() {
-  const draftThere = kept(), from = new URLSearchParams(location.search).get("from");
+  const draft = kept(), from = address.get("from");
   try {
     examples = (await api("/v1/recipes")).recipes;
   } catch (error) {
     verdict.replaceChildren(problemBox(error, start));
   }
   example.replaceChildren(...examples.map(({ name, about }) => new Option(`${name}: ${about}`, name)));
-  if (draftThere?.text) {
-    example.value = draftThere.example;
-    into.value = draftThere.into;
-    begin(draftThere.text, draftThere.base, draftThere.others);
-    choose(draftThere.verb);
-    return;
+  if (from) example.prepend(new Option(`job ${from.slice(0, 8)}`, "job"));
+  if (draft) {
+    for (const each of plain) fill(each, draft.drafts[each.dataset.verbs] || {});
+    into.value = draft.into;
+    begin(draft.example, draft.text, draft.base, draft.others, draft.began);
+    return choose(draft.verb);
   }
-  if (from) await again(from);
-  else if (examples.length) { example.value = examples[0].name; begin(examples[0].text, examples[0].base, []); }
-  choose(page.dataset.verb);
+  startFrom(examples.find(({ name }) => name === address.get("recipe"))?.name ?? examples[0]?.name);
+  choose(from ? await again(from) : page.dataset.verb);
 }
 
-/** What another job was asked for. */
+/** Begin with what another job was asked for; the verb of the form that holds it. */
 async function again(id) {
   try {
-    const { request } = await api(`/v1/jobs/${encodeURIComponent(id)}`);
+    const job = await api(`/v1/jobs/${encodeURIComponent(id)}`), { request } = job;
+    const place = forms.find((each) => each.dataset.verbs.split(" ").includes(job.verb));
+    if (!place) throw new Error(`a ${job.verb} job has no form: ask for it at /v1/jobs`);
+    if (place !== form) { fill(place, request); return job.verb; }
     const text = typeof request.recipe === "string" ? request.recipe : JSON.stringify(request.recipe, null, 2);
     const stores = (request.overrides || []).filter((each) => each.startsWith("store="));
     const wanted = [...into.options].find(({ value }) => stores.at(-1) === `store=${JSON.stringify(value)}`);
-    example.prepend(new Option(`job ${id.slice(0, 8)}`, "job", true, true));
     if (wanted) into.value = wanted.value;
-    begin(text, request.base || page.dataset.base, (request.overrides || []).filter((each) => !wanted || !stores.includes(each)));
+    begin("job", text, request.base || page.dataset.base, (request.overrides || []).filter((each) => !wanted || !stores.includes(each)));
+    return address.get("verb") === "train" ? "train" : job.verb;
   } catch (error) {
-    verdict.replaceChildren(problemBox(error));
+    document.getElementById("unfilled").replaceChildren(problemBox(error));
+    return page.dataset.verb;
   }
 }
 
