@@ -71,6 +71,7 @@ def serve(
 def _made(home: Path) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
+        (home / ".gitignore").write_text("*\n")  # the token is in there
     except OSError as error:
         raise UsageError(
             f"--home {str(home)!r} cannot be made: {error.strerror}", "name another folder"
@@ -149,8 +150,8 @@ def _run(settings: "Settings", listening: socket.socket) -> None:
 
 
 def _greet(settings: "Settings", link: str) -> None:
-    served = ", ".join(settings.stores) or "none yet"
-    click.echo(f"stores: {served}")
+    served = [name if path.exists() else f"{name} (not there yet)" for name, path in settings.stores.items()]
+    click.echo(f"stores: {', '.join(served) or 'none yet'}")
     click.echo(f"page:   {link}  (lets one browser in, once; then {settings.address})")
     click.echo(f"API:    {settings.address}/v1, with the token in {settings.token}")
     click.echo(f"jobs:   read and write under {', '.join(map(str, settings.roots))}")
