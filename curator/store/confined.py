@@ -105,7 +105,7 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def sql_error(error: Exception) -> UsageError:
-    """In DuckDB's own words, with the line instead of the excerpt of the query."""
+    """In DuckDB's own words, with the line, where it says one, instead of the excerpt of the query."""
     message, _, excerpt = str(error).partition("\n\n")
     line = re.match(r"LINE (\d+): ", excerpt)
     where = f" (line {line[1]})" if line and line[1] != "1" else ""

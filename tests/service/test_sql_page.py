@@ -46,15 +46,32 @@ def test_a_query_is_answered_by_a_table_and_a_chart(visitor: Visitor) -> None:
 
 def test_an_error_is_said_as_duckdb_says_it(visitor: Visitor) -> None:
     page = visitor.open("/sql?store=paged")
-    ask(page, "SELECT *\nFROM recods")
+    ask(page, "SELECT *\nFROM records\nWHER kind = 'magpie'")
+    expect(page.get_by_role("alert")).to_contain_text('syntax error at or near "kind" (line 3)')
+    assert "400" in visitor.errors.pop()
+    ask(page, "SELECT * FROM recods")
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text('Did you mean "records"? (line 2)')
+    expect(alert).to_contain_text('Did you mean "records"?')
     expect(alert).to_contain_text("The list beside the query")
     assert "400" in visitor.errors.pop()
     visitor.check("sql-error")
     ask(page, "SELECT 1 AS one")
     expect(page.locator(".answer")).to_be_visible()
     expect(alert).to_have_count(0)
+
+
+def test_a_query_is_stopped_and_leaves_its_turn_to_others(visitor: Visitor) -> None:
+    page = visitor.open("/sql?store=paged")
+    page.select_option("#seconds", "60")
+    for rows in (10**10, 10**11, 10**12):  # more than run at once: each takes the place of the one before
+        ask(page, f"SELECT sum(a.range * b.range) FROM range({rows}) a, range(1000) b")
+        page.wait_for_timeout(500)
+    visitor.check("sql-asking", axe=False)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status").filter(has_text="Stopped")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    ask(page, "SELECT 1 AS one")
+    expect(page.locator(".answer")).to_be_visible(timeout=20_000)
 
 
 def test_the_address_carries_the_query(visitor: Visitor) -> None:

@@ -1,15 +1,21 @@
 """/v1/sql: questions to a store in SQL, each answered by a process of its own."""
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from forgetless.curator.service.problems import PROBLEMS, Problem
 from forgetless.curator.service.service import Given
+from forgetless.curator.service.sql_pool import SqlAnswer
 from forgetless.curator.store.catalog import catalog
 from forgetless.schemas.base import Frozen
+
+LOOK_SECONDS = 0.25
+"""How often it is looked whether someone still waits for an answer."""
 
 router = APIRouter(prefix="/v1/sql", tags=["sql"], responses=PROBLEMS)
 
@@ -71,16 +77,28 @@ class Schema(Frozen):
 # A deadline that passed is no 504, since nothing is wrong with the service, and no 408: browsers send the
 # request again after that one.
 @router.post("")
-async def ask(question: Question, service: Given) -> Answer:
-    """Rows of a query. 400 if it is wrong, or was ended at its deadline (`late` is true then)."""
+async def ask(question: Question, service: Given, request: Request) -> Answer:
+    """Rows of a query. 400 if it is wrong, or was ended at its deadline (`late` is true then). Who closes the
+    connection ends the query."""
     store = await run_in_threadpool(service.stores.get, question.store)
-    answer = await service.sql.run(
-        store.path, question.sql, question.snapshot, question.seconds, question.rows
-    )
+    asked = service.sql.run(store.path, question.sql, question.snapshot, question.seconds, question.rows)
+    answer = await _while_awaited(request, asked)
     if answer.error:
         raise Problem(400, answer.error, answer.hint, late=answer.late)
     columns = [Column(**column) for column in answer.columns]
     return Answer(columns=columns, rows=answer.rows, truncated=answer.truncated, seconds=answer.seconds)
+
+
+async def _while_awaited(request: Request, asked: Coroutine[Any, Any, SqlAnswer]) -> SqlAnswer:
+    """The answer, unless nobody is there any more to read it: then its process is ended, for others' turn."""
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(asked)
+        while not (await asyncio.wait({answer}, timeout=LOOK_SECONDS))[0]:
+            if await request.is_disconnected():
+                answer.cancel()
+    if answer.cancelled():
+        raise Problem(400, "the query was given up", "ask again")
+    return answer.result()
 
 
 @router.get("/schema")

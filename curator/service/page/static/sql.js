@@ -5,7 +5,7 @@ import { toast } from "/static/toast.js";
 
 const DRAWN = 400, CLIPPED = 100, FOLDED = 180, REMEMBERED = 50; // rows, letters, letters, queries
 const area = document.getElementById("q"), query = editor(area), result = document.getElementById("result");
-const store = document.getElementById("console").dataset.store, run = document.getElementById("run");
+const store = document.getElementById("console").dataset.store, run = document.getElementById("run"), stop = document.getElementById("stop");
 const key = `forgetless-sql:${store}`;
 let asking = null;
 
@@ -17,8 +17,7 @@ async function ask() {
   const controller = new AbortController();
   asking?.abort();
   asking = controller;
-  run.setAttribute("aria-busy", "true");
-  result.setAttribute("aria-busy", "true");
+  busy(true);
   remember(sql);
   history.replaceState(null, "", address(sql));
   try {
@@ -29,9 +28,21 @@ async function ask() {
     if (error.hint.includes("forgetless sql")) error.hint = "the list beside the query has all tables and their columns";
     result.replaceChildren(problemBox(error));
   }
-  run.removeAttribute("aria-busy");
-  result.removeAttribute("aria-busy");
+  busy(false);
 }
+
+function busy(is) {
+  for (const each of [run, result]) is ? each.setAttribute("aria-busy", "true") : each.removeAttribute("aria-busy");
+  stop.hidden = !is;
+}
+
+/** The service ends a query that nobody waits for. */
+stop.addEventListener("click", () => {
+  asking?.abort();
+  busy(false);
+  result.replaceChildren(element("p", { role: "status", className: "nothing about" }, "Stopped."));
+  area.focus();
+});
 
 /** A link that asks the same. */
 function address(sql) {
