@@ -193,6 +193,7 @@ function fill(each, values) {
     if (!field.name || value === undefined || value === null) continue;
     if (field.type === "checkbox") field.checked = value === true;
     else field.value = field.name === "store" ? [...into.options].find((store) => store.value === value)?.text ?? value : typeof value === "object" ? JSON.stringify(value, null, 2) : value;
+    field.dispatchEvent(new Event("input")); // for an editor's lines
   }
 }
 
@@ -225,7 +226,7 @@ async function start() {
   }
   example.replaceChildren(...examples.map(({ name, about }) => new Option(`${name}: ${about}`, name)));
   if (from) example.prepend(new Option(`job ${from.slice(0, 8)}`, "job"));
-  if (draft) {
+  if (draft?.example) { // without one the recipes could not be had
     for (const each of plain) fill(each, draft.drafts[each.dataset.verbs] || {});
     into.value = draft.into;
     begin(draft.example, draft.text, draft.base, draft.others, draft.began);
