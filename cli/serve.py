@@ -70,8 +70,9 @@ def serve(
 
 def _made(home: Path) -> Path:
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        (home / ".gitignore").write_text("*\n")  # the token is in there
+        if not home.exists():  # another's folder keeps its own
+            home.mkdir(parents=True)
+            (home / ".gitignore").write_text("*\n")  # the token is in there
     except OSError as error:
         raise UsageError(
             f"--home {str(home)!r} cannot be made: {error.strerror}", "name another folder"

@@ -18,6 +18,12 @@ TITLES = {
     "study": "Study", "export": "Export", "compact": "Compact", "verify": "Verify", "report": "Report",
     "demo": "Demo", "check": "Check a verifier", "bench": "Benchmark",
 }  # fmt: skip
+FORMS = {
+    "build": "make what a recipe names", "train": "fine-tune and measure", "score": "the log-prob of every token",
+    "eval": "measure a model", "export": "for other trainers", "report": "a store as one page",
+    "verify": "is a store whole?", "compact": "few large files",
+}  # fmt: skip
+"""What the form of a new job can ask for, and what that does."""
 
 
 def title(job: Job) -> str:

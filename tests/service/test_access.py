@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import serving
 from starlette.testclient import TestClient
 
 from forgetless.curator.service.access import COOKIE, Keys
@@ -132,6 +133,14 @@ def test_the_link_lets_in_once(app: Any, client: TestClient) -> None:
         client.get("/v1/stores", headers={"cookie": let_in.headers["set-cookie"].split(";")[0]}).status_code
         == 200
     )
+
+
+def test_the_token_is_kept_out_of_version_control(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / ".gitignore").write_text("ours\n")
+    for name, said in (("made", "*\n"), ("there", "ours\n")):
+        with serving(home=tmp_path / name):
+            assert (tmp_path / name / ".gitignore").read_text() == said
 
 
 def test_the_token_lies_where_only_its_owner_reads(tmp_path: Path) -> None:

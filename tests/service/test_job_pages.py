@@ -296,9 +296,11 @@ def test_a_problem_has_its_line(problem: str, lines: list[int]) -> None:
 def test_every_ready_made_recipe_can_run(worker: Visitor) -> None:
     page = worker.open("/jobs/new?recipe=own_words")
     expect(page.locator("#example")).to_have_value("own_words")
+    expect(page.locator("#verdict")).to_contain_text("This can run")
     for option in page.locator("#example option").all():
-        page.select_option("#example", option.get_attribute("value"))
-        expect(page.locator("#verdict")).to_contain_text("This can run")
+        with page.expect_response("**/v1/recipes/check") as checked:
+            page.select_option("#example", option.get_attribute("value"))
+        assert checked.value.json()["problems"] == []
 
 
 def test_the_plain_forms_point_at_what_is_wrong_and_keep_what_was_typed(worker: Visitor) -> None:
@@ -324,13 +326,17 @@ def test_another_job_is_asked_for_again(worker: Visitor, workshop: Serving) -> N
     recipe = {"store": "elsewhere", "model": {"path": "nowhere"}, "train": {"output": "tuned"}}
     asked = [
         {"verb": "verify", "store": "paged"},
+        {"verb": "export", "store": "paged", "format": "trl", "where": "false", "mask_share": 0.5},
         {"verb": "train", "recipe": recipe, "overrides": ["train.steps=3"]},
     ]
     with workshop.client() as client:
-        verify, train = (client.post("/v1/jobs", json=each).json()["id"] for each in asked)
+        verify, export, train = (client.post("/v1/jobs", json=each).json()["id"] for each in asked)
     page = worker.open(f"/jobs/new?from={verify}")
     expect(page.get_by_role("radio", name="Verify")).to_be_checked()
     expect(page.locator("#verify-store")).to_have_value("paged")
+    worker.open(f"/jobs/new?from={export}")
+    expect(page.locator("#export-where")).to_have_value("false")
+    expect(page.locator("#unfilled")).to_contain_text("no field for it: mask_share")
     worker.open(f"/jobs/new?from={train}")
     expect(page.get_by_role("radio", name="Train fine-tune")).to_be_checked()
     expect(page.locator("#recipe")).to_have_value(re.compile("elsewhere"))

@@ -60,6 +60,13 @@ def test_an_error_is_said_as_duckdb_says_it(visitor: Visitor) -> None:
     expect(alert).to_have_count(0)
 
 
+def test_a_list_of_numbers_is_shown_as_one(visitor: Visitor) -> None:
+    page = visitor.open("/sql?store=paged")
+    ask(page, "SELECT [1, 2] AS list, 3::DECIMAL(4, 1) AS number")
+    expect(page.locator(".answer td.nested")).to_have_text("[1,2]")
+    expect(page.locator(".answer td.n")).to_have_text("3")
+
+
 def test_a_query_is_stopped_and_leaves_its_turn_to_others(visitor: Visitor) -> None:
     page = visitor.open("/sql?store=paged")
     page.select_option("#seconds", "60")

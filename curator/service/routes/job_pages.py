@@ -52,7 +52,7 @@ def new(service: Given, store: str = "", verb: str = "build") -> HTMLResponse:
     """The form; what it begins with stands in the address."""
     places = {name: str(path) for name, path in service.stores.paths().items()}
     return page(service, "new_job.html", section="jobs", store=store if store in places else None, places=places,
-                verb=verb, base=str(service.settings.base))  # fmt: skip
+                verb=verb, base=str(service.settings.base), p=job_page)  # fmt: skip
 
 
 @router.get("/jobs/{id}")

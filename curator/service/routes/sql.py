@@ -96,6 +96,7 @@ async def _while_awaited(request: Request, asked: Coroutine[Any, Any, SqlAnswer]
         while not (await asyncio.wait({answer}, timeout=LOOK_SECONDS))[0]:
             if await request.is_disconnected():
                 answer.cancel()
+                break  # once: it ends its process before it ends
     if answer.cancelled():
         raise Problem(400, "the query was given up", "ask again")
     return answer.result()

@@ -242,7 +242,12 @@ async function again(id) {
     const job = await api(`/v1/jobs/${encodeURIComponent(id)}`), { request } = job;
     const place = forms.find((each) => each.dataset.verbs.split(" ").includes(job.verb));
     if (!place) throw new Error(`a ${job.verb} job has no form: ask for it at /v1/jobs`);
-    if (place !== form) { fill(place, request); return job.verb; }
+    if (place !== form) {
+      fill(place, request);
+      const left = Object.keys(request).filter((name) => name !== "verb" && !place.elements[name]);
+      if (left.length) document.getElementById("unfilled").append(element("p", { className: "about" }, `Not taken over, as the form has no field for it: ${left.join(", ")}.`));
+      return job.verb;
+    }
     const text = typeof request.recipe === "string" ? request.recipe : JSON.stringify(request.recipe, null, 2);
     const stores = (request.overrides || []).filter((each) => each.startsWith("store="));
     const wanted = [...into.options].find(({ value }) => stores.at(-1) === `store=${JSON.stringify(value)}`);

@@ -99,7 +99,7 @@ async function draw({ columns, rows }, box) {
 }
 
 function tableOf(columns, rows) {
-  const isNumber = columns.map(({ type }) => /^(U?(TINY|SMALL|BIG|HUGE)?INT|FLOAT|DOUBLE|DECIMAL)[^[]*$/.test(type));
+  const isNumber = columns.map(({ type }) => /^(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL(\(.*\))?)$/.test(type));
   const head = columns.map(({ name, type }, place) => element("th", { scope: "col", className: isNumber[place] ? "n" : "" }, name, element("small", { title: type }, type.length > 24 ? `${type.slice(0, 23)}…` : type)));
   const body = rows.map((row) => element("tr", {}, ...row.map((value, place) => cell(value, columns[place].name, isNumber[place]))));
   const table = element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
