@@ -49,6 +49,7 @@ def test_from_an_empty_home_to_an_export(visit: Visit, tmp_path: Path) -> None:
         assert float(share.inner_text().strip("%")) > float(before.strip("%"))
 
         page.get_by_role("navigation").get_by_role("link", name="SQL").click()
+        expect(page.locator(".source")).not_to_have_count(0)  # until then nobody listens to the keys
         page.fill(
             "#q", "SELECT kind, avg(perplexity) AS perplexity FROM perplexity GROUP BY kind ORDER BY kind"
         )
